@@ -1,0 +1,201 @@
+"""The typed errors: one tree for all five services.
+
+Every error is built from data that may be shown: no credentials, no message body, no phone number. Numbers that look
+like phone numbers are blanked out of texts that come from a service.
+"""
+
+from __future__ import annotations
+
+import re
+
+_PHONE = re.compile(r"\+?\d[\d\s()-]{6,}\d")
+_LONGEST_SHOWN = 300
+
+
+def without_phone_numbers(text: str) -> str:
+    """Return ``text`` with everything that looks like a phone number replaced by ``<number>``.
+
+    :param text: Any text, such as a service's own error message.
+    :return: The text, safe to log.
+    """
+    return _PHONE.sub("<number>", text)
+
+
+class MessagingError(Exception):
+    """Root of all errors that this package raises on purpose."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Cross process borders whole: the subclasses' constructors take more than a text."""
+        return _rebuild, (type(self), self.args, self.__dict__.copy())
+
+
+def _rebuild(cls: type[MessagingError], args: tuple[object, ...], fields: dict[str, object]) -> MessagingError:
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(fields)
+    return error
+
+
+class InvalidInput(MessagingError, ValueError):
+    """An argument or a connection field breaks a documented rule; nothing was sent.
+
+    :param field: Name of the argument or connection field, in the service's own words.
+    :param got: What came, in a form that may be shown: never a secret, never a message body.
+    :param expected: The rule that was broken.
+    """
+
+    def __init__(self, field: str, got: object, expected: str) -> None:
+        self.field = field
+        self.got = got
+        self.expected = expected
+        shown = without_phone_numbers(str(got) if isinstance(got, Shown) else repr(got))
+        super().__init__(f"{field}: got {shown[:_LONGEST_SHOWN]}, expected {expected}")
+
+
+class Shown(str):
+    """A description such as ``501 characters`` that stands for a value and is printed without quotes."""
+
+    __slots__ = ()
+
+
+class UnsupportedFeature(MessagingError):
+    """The service cannot express what was asked for; nothing was sent.
+
+    :param service: Connection type of the service.
+    :param feature: What it cannot do, and where there is one, the way round.
+    """
+
+    def __init__(self, service: str, feature: str) -> None:
+        self.service = service
+        self.feature = feature
+        super().__init__(f"{service} does not support {feature}")
+
+
+class ServiceError(MessagingError):
+    """The service answered and refused.
+
+    :param service: Connection type of the service.
+    :param endpoint: The endpoint in the vendor's words, such as ``send-message``.
+    :param status: HTTP status of the answer.
+    :param code: The vendor's own error code, if it gave one.
+    :param message: The vendor's own words, if it gave some.
+    :param request_id: The vendor's reference for support cases, if it gave one.
+    :param retry_after: Seconds after which the service said it may be asked again, if it said so.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        endpoint: str,
+        *,
+        status: int,
+        code: str | None = None,
+        message: str | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        self.service = service
+        self.endpoint = endpoint
+        self.status = status
+        self.code = code
+        self.message = without_phone_numbers(message)[:_LONGEST_SHOWN] if message else None
+        self.request_id = request_id
+        self.retry_after = retry_after
+        details = [f"HTTP {status}"]
+        if code is not None:
+            details.append(f"code {code}")
+        if self.message:
+            details.append(self.message)
+        if retry_after is not None:
+            details.append(f"retry after {retry_after:g} s")
+        if request_id is not None:
+            details.append(f"request id {request_id}")
+        super().__init__(f"{service} {endpoint}: {', '.join(details)}")
+
+
+class AuthenticationFailed(ServiceError):
+    """The service does not accept the connection's credentials."""
+
+
+class NotFound(ServiceError):
+    """The service does not know what was asked for: an expired message, a used-up URL, an unknown recipient."""
+
+
+class RateLimited(ServiceError):
+    """The service asks to slow down; ``retry_after`` says for how many seconds, where the service says it."""
+
+
+class ServiceUnavailable(ServiceError):
+    """The service answered with a server error (HTTP 5xx)."""
+
+
+class ProtocolError(MessagingError):
+    """The service's answer is not what its documents describe.
+
+    :param service: Connection type of the service.
+    :param endpoint: The endpoint in the vendor's words.
+    :param problem: What is wrong with the answer, without the answer's content.
+    """
+
+    def __init__(self, service: str, endpoint: str, problem: str) -> None:
+        self.service = service
+        self.endpoint = endpoint
+        self.problem = problem
+        super().__init__(f"{service} {endpoint}: {problem}")
+
+
+class CorruptDownload(ProtocolError):
+    """What was downloaded is not what the service announced: size or checksum differ. Nothing was left behind."""
+
+
+class TransportError(MessagingError):
+    """No complete answer came: the network, not the service, failed.
+
+    :param service: Connection type of the service.
+    :param endpoint: The endpoint in the vendor's words.
+    :param problem: What happened, without URL and credentials.
+    """
+
+    def __init__(self, service: str, endpoint: str, problem: str) -> None:
+        self.service = service
+        self.endpoint = endpoint
+        self.problem = problem
+        super().__init__(f"{service} {endpoint}: {problem}")
+
+
+class ConnectFailed(TransportError):
+    """The connection could not be made: the request never left, so it is safe to repeat."""
+
+
+class ConnectionLost(TransportError):
+    """The request left and the answer did not arrive; harmless, because the request may be repeated."""
+
+
+class DeliveryUnknown(TransportError):
+    """A send left and its answer did not arrive: it may or may not have happened. It is not repeated by itself.
+
+    :param service: Connection type of the service.
+    :param endpoint: The endpoint in the vendor's words.
+    :param problem: What happened, without URL and credentials.
+    :param message_id: The client's message id, where the service knows one.
+    """
+
+    def __init__(self, service: str, endpoint: str, problem: str, message_id: str | None = None) -> None:
+        self.message_id = message_id
+        super().__init__(service, endpoint, problem)
+        reference = f" (message id {message_id})" if message_id else ""
+        self.args = (f"{service} {endpoint}: {problem}; it may have been delivered{reference}",)
+
+
+class MessageTooLarge(MessagingError):
+    """An answer is larger than the limit for what may be held in memory.
+
+    :param service: Connection type of the service.
+    :param endpoint: The endpoint in the vendor's words.
+    :param limit: The limit in bytes.
+    """
+
+    def __init__(self, service: str, endpoint: str, limit: int) -> None:
+        self.service = service
+        self.endpoint = endpoint
+        self.limit = limit
+        super().__init__(f"{service} {endpoint}: the answer is larger than {limit} bytes")

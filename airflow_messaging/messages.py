@@ -1,0 +1,240 @@
+"""Messages, the same for all five services: frozen, and plain JSON on the way through XCom."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import hashlib
+import io
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, BinaryIO, Self
+
+from airflow_messaging.exceptions import InvalidInput, Shown
+
+JsonDict = dict[str, Any]
+
+
+class Status(StrEnum):
+    """How far a sent message has come, in words shared by all services."""
+
+    SCHEDULED = "scheduled"
+    QUEUED = "queued"
+    SENT = "sent"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the message will stay in this state."""
+        return self in (Status.DELIVERED, Status.FAILED)
+
+
+_PROGRESS = (Status.SCHEDULED, Status.QUEUED, Status.SENT, Status.DELIVERED)
+
+
+def has_reached(status: Status, wanted: Status) -> bool:
+    """Say whether a message in ``status`` has come at least as far as ``wanted``.
+
+    :param status: The message's present state.
+    :param wanted: The state that is waited for.
+    :return: True once it is reached; a failed message reaches only ``failed``.
+    """
+    if Status.FAILED in (status, wanted):
+        return status is wanted
+    return _PROGRESS.index(status) >= _PROGRESS.index(wanted)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """A file on its way to a service: what must be known beforehand, and how to read it.
+
+    :param filename: Name that the recipient sees, without a path.
+    :param size: Length in bytes.
+    :param content_type: MIME type.
+    :param md5: Lowercase hexadecimal MD5 of the content.
+    :param open: Opens the content for reading in binary; may be called once per attempt.
+    """
+
+    filename: str
+    size: int
+    content_type: str
+    md5: str
+    open: Callable[[], BinaryIO] = dataclasses.field(repr=False, compare=False)
+
+
+def upload_from_bytes(filename: str, data: bytes, *, content_type: str = "application/octet-stream") -> Upload:
+    """Return an upload of bytes that are already in memory.
+
+    :param filename: Name that the recipient sees.
+    :param data: The content.
+    :param content_type: MIME type. Default ``application/octet-stream``.
+    """
+    return Upload(
+        filename=filename,
+        size=len(data),
+        content_type=content_type,
+        md5=hashlib.md5(data, usedforsecurity=False).hexdigest(),
+        open=lambda: io.BytesIO(data),
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """A file that belongs to a received message; its bytes are fetched apart.
+
+    :param id: The service's id of the file.
+    :param filename: The name as the sender gave it: untrusted, never to be used as a path.
+    :param content_type: MIME type, where the service says it.
+    :param size: Length in bytes, where the service says it.
+    :param checksum: Hexadecimal SHA-256, SHA-1 or MD5, told apart by its length.
+    :param crc32: Hexadecimal CRC-32 as the service writes it, with or without leading zeros.
+    """
+
+    id: str
+    filename: str
+    content_type: str | None = None
+    size: int | None = None
+    checksum: str | None = None
+    crc32: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One message, received or looked up.
+
+    :param service: Connection type of the service.
+    :param id: The service's id of the message.
+    :param sender: Who sent it, in the service's own form; None where the service does not say.
+    :param recipients: Who it went to, where the service says it.
+    :param subject: Subject or title; for Go Integrate Me the file name.
+    :param text: The content, where it is text.
+    :param content: The content as bytes, where it is not text.
+    :param sent_at: When it was sent, aware, UTC.
+    :param received_at: When the service received it, aware, UTC.
+    :param expires_at: When the service drops it, aware, UTC.
+    :param in_reply_to: Id of the message that this one answers.
+    :param attachments: Files that came with it; their bytes are fetched apart.
+    :param raw: The service's own record, without attachment bytes.
+    """
+
+    service: str
+    id: str
+    sender: str | None = None
+    recipients: tuple[str, ...] = ()
+    subject: str | None = None
+    text: str | None = dataclasses.field(default=None, repr=False)
+    content: bytes | None = dataclasses.field(default=None, repr=False)
+    sent_at: datetime | None = None
+    received_at: datetime | None = None
+    expires_at: datetime | None = None
+    in_reply_to: str | None = None
+    attachments: tuple[Attachment, ...] = ()
+    raw: JsonDict = dataclasses.field(default_factory=dict, repr=False, compare=False, hash=False)
+
+    def __repr__(self) -> str:
+        """Show what identifies the message and nothing that was written in it or by whom."""
+        return f"Message(service={self.service!r}, id={self.id!r}, received_at={self.received_at})"
+
+    def to_dict(self) -> JsonDict:
+        """Return the message as plain JSON, ready for XCom.
+
+        :return: A dictionary of strings, numbers, lists and dictionaries. Times are ISO 8601 in UTC; binary content
+            is base64 text with ``content_encoding`` set to ``base64``.
+        """
+        out: JsonDict = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            out[field.name] = value.isoformat() if isinstance(value, datetime) else value
+        out["recipients"] = list(self.recipients)
+        out["attachments"] = [dataclasses.asdict(attachment) for attachment in self.attachments]
+        if self.content is not None:
+            out["content"] = base64.b64encode(self.content).decode("ascii")
+            out["content_encoding"] = "base64"
+        return out
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Bring a message back from :meth:`to_dict`.
+
+        :param data: The dictionary, for example from XCom.
+        :return: The same message.
+        :raises InvalidInput: If ``data`` is not such a dictionary.
+        """
+        fields: JsonDict = _known_fields(cls, data, "message")
+        try:
+            for name in ("sent_at", "received_at", "expires_at"):
+                fields[name] = _time_from_json(fields.get(name))
+            fields["recipients"] = tuple(fields.get("recipients") or ())
+            fields["attachments"] = tuple(Attachment(**item) for item in fields.get("attachments") or ())
+            if isinstance(fields.get("content"), str):
+                fields["content"] = base64.b64decode(fields["content"], validate=True)
+        except (TypeError, ValueError, binascii.Error):
+            raise InvalidInput("message", Shown("a damaged message"), "the JSON of Message.to_dict()") from None
+        return cls(**fields)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What a service answered to a send.
+
+    :param service: Connection type of the service.
+    :param id: Id of the sent message: pass it to the status sensor.
+    :param status: How far the message had come when the service answered.
+    :param sent_at: The service's time of acceptance, aware, UTC: pass the receipt to a sensor's ``after``.
+    :param scheduled_at: When the service will send it, if it was scheduled; aware, UTC.
+    :param request_id: The service's reference for support cases.
+    :param raw: The service's own record.
+    """
+
+    service: str
+    id: str
+    status: Status
+    sent_at: datetime | None = None
+    scheduled_at: datetime | None = None
+    request_id: str | None = None
+    raw: JsonDict = dataclasses.field(default_factory=dict, repr=False, compare=False, hash=False)
+
+    def to_dict(self) -> JsonDict:
+        """Return the receipt as plain JSON, ready for XCom."""
+        out: JsonDict = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            out[field.name] = value.isoformat() if isinstance(value, datetime) else value
+        out["status"] = self.status.value
+        return out
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Bring a receipt back from :meth:`to_dict`.
+
+        :param data: The dictionary, for example from XCom.
+        :return: The same receipt.
+        :raises InvalidInput: If ``data`` is not such a dictionary.
+        """
+        fields = _known_fields(cls, data, "receipt")
+        try:
+            fields["status"] = Status(fields["status"])
+            for name in ("sent_at", "scheduled_at"):
+                fields[name] = _time_from_json(fields.get(name))
+        except (KeyError, TypeError, ValueError):
+            raise InvalidInput("receipt", Shown("a damaged receipt"), "the JSON of Receipt.to_dict()") from None
+        return cls(**fields)
+
+
+def _known_fields(cls: type[Any], data: Mapping[str, Any], what: str) -> JsonDict:
+    if not isinstance(data, Mapping) or not isinstance(data.get("id"), str) or not isinstance(data.get("service"), str):
+        raise InvalidInput(what, Shown(type(data).__name__), "a dictionary with the texts 'service' and 'id'")
+    names = {field.name for field in dataclasses.fields(cls)}
+    return {name: value for name, value in data.items() if name in names}
+
+
+def _time_from_json(value: Any) -> datetime | None:
+    if value is None:
+        return None
+    when = datetime.fromisoformat(value)
+    if when.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return when.astimezone(UTC)

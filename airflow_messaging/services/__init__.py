@@ -1,0 +1,1 @@
+"""The five services, pure: data in, data out. No socket, no clock, no Airflow."""

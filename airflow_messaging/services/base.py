@@ -1,0 +1,384 @@
+"""What all services are made of: requests and answers as data, calls, flows, and the service itself.
+
+Nothing in this folder opens a socket, reads a clock or knows Airflow. A service *describes* its endpoints; the two
+transports carry the descriptions out. That is why each endpoint is written once for workers and triggerer alike.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Callable, Generator, Iterable, Mapping
+from datetime import UTC, datetime, tzinfo
+from email.utils import parsedate_to_datetime
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+from airflow_messaging.exceptions import (
+    AuthenticationFailed,
+    InvalidInput,
+    MessagingError,
+    NotFound,
+    ProtocolError,
+    RateLimited,
+    ServiceError,
+    ServiceUnavailable,
+    UnsupportedFeature,
+)
+from airflow_messaging.messages import Attachment, JsonDict, Message, Receipt, Status, Upload
+
+T = TypeVar("T")
+Clock = Callable[[], datetime]
+
+MEBIBYTE = 1024 * 1024
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class JsonBody:
+    """A body sent as JSON."""
+
+    value: Any = dataclasses.field(repr=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FormBody:
+    """A body sent as an urlencoded form; names may repeat."""
+
+    fields: tuple[tuple[str, str], ...] = dataclasses.field(repr=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FileField:
+    """A multipart body with one file, streamed."""
+
+    name: str
+    upload: Upload
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RawFile:
+    """A body that is the file itself, streamed."""
+
+    upload: Upload
+
+
+Body = JsonBody | FormBody | FileField | RawFile | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One HTTP request, without credentials until the auth flow copies it.
+
+    :param method: HTTP method.
+    :param url: A path below the service's base URL, or an absolute URL that came in an answer.
+    :param params: Query parameters in order; names may repeat.
+    :param headers: Header fields.
+    :param body: What is sent, as one of the body kinds.
+    :param hold: Seconds that the service may keep the connection open before it answers (long poll).
+    """
+
+    method: str
+    url: str
+    params: tuple[tuple[str, str], ...] = dataclasses.field(default=(), repr=False)
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
+    body: Body = None
+    hold: float = 0.0
+
+    def with_headers(self, headers: Mapping[str, str]) -> Request:
+        """Return a copy with these header fields added."""
+        return dataclasses.replace(self, headers={**self.headers, **headers})
+
+    def with_params(self, *params: tuple[str, str]) -> Request:
+        """Return a copy with these query parameters added."""
+        return dataclasses.replace(self, params=(*self.params, *params))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """One HTTP answer.
+
+    :param status: HTTP status.
+    :param headers: Header fields as pairs, in order, names in any case.
+    :param body: The body, unless it was streamed into a file.
+    :param complete: False if the body was larger than the call's ``body_limit`` and reading stopped there.
+    """
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = dataclasses.field(default=(), repr=False)
+    body: bytes = dataclasses.field(default=b"", repr=False)
+    complete: bool = True
+
+    def header(self, name: str) -> str | None:
+        """Return the first header field of that name, whatever its case, or None."""
+        return next(iter(self.header_values(name)), None)
+
+    def header_values(self, name: str) -> list[str]:
+        """Return all header fields of that name, whatever their case."""
+        return [value for key, value in self.headers if key.lower() == name.lower()]
+
+
+class Refusal(NamedTuple):
+    """What an error answer says: the vendor's code, words, support reference, and seconds to wait."""
+
+    code: str | None = None
+    message: str | None = None
+    request_id: str | None = None
+    retry_after: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Call(Generic[T]):
+    """One request to one endpoint, and how to read its answer.
+
+    :param endpoint: The endpoint in the vendor's words, for errors and logs.
+    :param request: The request, without credentials.
+    :param parse: Turns a good answer into a result.
+    :param repeatable: Whether sending the request twice does no harm.
+    :param accept: Statuses beside 2xx that ``parse`` understands.
+    :param body_limit: Bytes of the answer that may be held in memory.
+    :param cut: Whether a larger body is cut (``Response.complete`` is False then) instead of refused.
+    :param message_id: The client's id of the message that is sent, for ``DeliveryUnknown``.
+    """
+
+    endpoint: str
+    request: Request
+    parse: Callable[[Response], T]
+    repeatable: bool = False
+    accept: frozenset[int] = frozenset()
+    body_limit: int = 32 * MEBIBYTE
+    cut: bool = False
+    message_id: str | None = None
+
+
+Flow = Generator[Call[Any], Any, T]
+"""Several calls in order, each depending on the answers before it. Both transports drive the same generator."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Exclusive:
+    """A request inside an auth flow that only one task at a time may make, such as a login.
+
+    :param request: The request.
+    :param needless: Asked once the lock is held: True if somebody else has just done it.
+    """
+
+    request: Request
+    needless: Callable[[], bool]
+
+
+AuthFlow = Generator[Request | Exclusive, Response | None, None]
+
+
+class Service(abc.ABC):
+    """One of the remote APIs.
+
+    :param base_url: Root of the API, with version, without a trailing slash.
+    :param clock: Returns the present time, aware, UTC.
+    :param zone: The zone of those times that the service writes without one.
+    :param on_secret: Told every derived secret as it comes up (a signature, a session cookie).
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    has_read_flag: ClassVar[bool]
+    long_poll: ClassVar[bool] = False
+
+    def __init__(
+        self, base_url: str, *, clock: Clock, zone: tzinfo = UTC, on_secret: Callable[[str], None] | None = None
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self.clock = clock
+        self.zone = zone
+        self.on_secret = on_secret or (lambda _secret: None)
+        self.skew_s = 0.0
+
+    @abc.abstractmethod
+    def auth_flow(self, request: Request) -> AuthFlow:
+        """Yield ``request`` with credentials, receive the response, and yield again where that helps."""
+
+    @abc.abstractmethod
+    def check(self) -> Call[Any]:
+        """Return one harmless authenticated read, for testing a connection."""
+
+    @abc.abstractmethod
+    def refusal(self, response: Response) -> Refusal:
+        """Read an error answer."""
+
+    def derived_secrets(self) -> Iterable[str]:
+        """Return all forms in which the credentials travel, to be masked in logs."""
+        return ()
+
+    # -- the vendor-neutral face ------------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def send(
+        self,
+        *,
+        to: str | list[str],
+        text: str | None,
+        subject: str | None,
+        attachments: list[Upload],
+        in_reply_to: str | None,
+        message_id: str,
+        options: Mapping[str, Any],
+    ) -> Flow[Receipt]:
+        """Send a message; refuse with ``UnsupportedFeature`` what the service cannot express."""
+
+    @abc.abstractmethod
+    def message(self, message_id: str) -> Flow[Message]:
+        """Look one message up by its id."""
+
+    @abc.abstractmethod
+    def received(self, since: datetime | None, *, seen: Mapping[str, Any], limit: int | None) -> Flow[list[Message]]:
+        """Return received messages, oldest first, from the last ``since`` on, leaving out those in ``seen``.
+
+        For a service with a read flag these are the unread ones. May return more than ``limit``, never a later
+        message in the place of an earlier one. Acknowledges nothing.
+        """
+
+    def wait_next(self, after: str) -> Flow[list[Message]]:
+        """Hold the connection until a message newer than ``after`` comes; empty if the service ends the wait."""
+        raise UnsupportedFeature(self.name, "long polls")
+        yield
+
+    def status(self, message_id: str) -> Flow[Status]:
+        """Say how far a sent message has come."""
+        raise UnsupportedFeature(self.name, "the status of sent messages")
+        yield
+
+    def mark_read(self, messages: list[Message]) -> Flow[list[Message]]:
+        """Set the service's read flag; return messages that the acknowledging calls handed out on top."""
+        raise UnsupportedFeature(self.name, "a read flag")
+        yield
+
+    def attachment(self, message: Message, attachment: Attachment) -> Flow[Call[None] | bytes]:
+        """Return the call that downloads an attachment, or its bytes where they came with the message."""
+        raise UnsupportedFeature(self.name, "attachments")
+        yield
+
+    # -- for the transports -----------------------------------------------------------------------------------------
+
+    def url(self, request: Request) -> str:
+        """Return the absolute URL of a request, without its query parameters."""
+        return request.url if "://" in request.url else f"{self.base_url}/{request.url.lstrip('/')}"
+
+    def is_own(self, url: str) -> bool:
+        """Say whether an absolute URL has the origin of this connection, so that credentials may go there."""
+        return _origin(url) == _origin(self.base_url)
+
+    def observe(self, response: Response) -> None:
+        """Learn from the answer's ``Date`` how far the service's clock is from ours."""
+        if (date := parse_http_date(response.header("Date"))) is not None:
+            self.skew_s = (date - self.clock()).total_seconds()
+
+    def result(self, call: Call[T], response: Response) -> T:
+        """Turn an answer into the call's result or a typed error.
+
+        :raises ServiceError: If the service refused.
+        :raises ProtocolError: If the answer is not what the documents describe, whatever its bytes.
+        """
+        try:
+            if not 200 <= response.status < 300 and response.status not in call.accept:
+                raise self.error(call.endpoint, response)
+            return call.parse(response)
+        except MessagingError:
+            raise
+        except _UNREADABLE as error:
+            raise ProtocolError(self.name, call.endpoint, f"unexpected answer ({type(error).__name__})") from None
+
+    def error(self, endpoint: str, response: Response) -> MessagingError:
+        """Return the typed error for a refused request."""
+        status = response.status
+        if 300 <= status < 400:
+            return ProtocolError(self.name, endpoint, f"unexpected redirect (HTTP {status})")
+        try:
+            refusal = self.refusal(response)
+        except (ProtocolError, *_UNREADABLE):
+            # A proxy's page instead of the vendor's own words: the status still tells.
+            refusal = Refusal()
+        retry_after = refusal.retry_after
+        if retry_after is None:
+            retry_after = parse_retry_after(response.header("Retry-After"), self.clock())
+        return self.error_class(status, refusal.code)(
+            self.name,
+            endpoint,
+            status=status,
+            code=refusal.code,
+            message=refusal.message,
+            request_id=refusal.request_id,
+            retry_after=retry_after,
+        )
+
+    def error_class(self, status: int, code: str | None) -> type[ServiceError]:
+        """Choose the error for a status and the vendor's own code."""
+        if status in (401, 403):
+            return AuthenticationFailed
+        if status in (404, 410):
+            return NotFound
+        if status in (420, 429):
+            return RateLimited
+        return ServiceUnavailable if status >= 500 else ServiceError
+
+    def now(self) -> datetime:
+        """Return the present time by the service's clock, as far as it is known."""
+        return datetime.fromtimestamp(self.clock().timestamp() + self.skew_s, UTC)
+
+
+_UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    parts = urlsplit(url)
+    default = {"https": 443, "http": 80}.get(parts.scheme)
+    return parts.scheme, (parts.hostname or "").lower(), parts.port or default
+
+
+def parse_http_date(value: str | None) -> datetime | None:
+    """Read an HTTP date; None if there is none or it cannot be read."""
+    try:
+        date = parsedate_to_datetime(value) if value else None
+    except (ValueError, IndexError, TypeError):
+        return None
+    return date.replace(tzinfo=UTC) if date and date.tzinfo is None else date
+
+
+def parse_retry_after(value: str | None, now: datetime) -> float | None:
+    """Read a ``Retry-After`` field, seconds or a date.
+
+    :param value: The field's content.
+    :param now: The present time, aware.
+    :return: Seconds from now, never negative; None if there is none or it cannot be read.
+    """
+    if value is None:
+        return None
+    if value.strip().isdigit():
+        return float(value)
+    date = parse_http_date(value)
+    return max(0.0, (date - now).total_seconds()) if date else None
+
+
+def require(condition: object, field: str, got: object, expected: str) -> None:
+    """Refuse an argument before anything is sent.
+
+    :param condition: What must hold.
+    :param field: Name of the argument in the vendor's words.
+    :param got: What came, in a form that may be shown.
+    :param expected: The rule.
+    :raises InvalidInput: If ``condition`` does not hold.
+    """
+    if not condition:
+        raise InvalidInput(field, got, expected)
+
+
+def one_recipient(service: Service, to: str | list[str]) -> str:
+    """Return the only recipient, for services that address one at a time."""
+    recipients = [to] if isinstance(to, str) else list(to)
+    require(recipients and recipients[0], "to", to, "a recipient")
+    if len(recipients) > 1:
+        raise UnsupportedFeature(service.name, f"{len(recipients)} recipients in one message")
+    return recipients[0]
+
+
+def without(record: JsonDict, *names: str) -> JsonDict:
+    """Return a copy of a vendor's record without some fields."""
+    return {key: value for key, value in record.items() if key not in names}

@@ -1,0 +1,168 @@
+"""Receiving without loss: a cursor goes in, new messages and the next cursor come out.
+
+A cursor is a small JSON value. ``floor`` is where the reader began: nothing before it is wanted. ``since`` is how far
+it has come, and ``seen`` names the messages handed over around that point. Each question overlaps the one before by
+:data:`OVERLAP`, because services write coarse times and may list a message late; ``seen`` takes the repetitions out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+
+from airflow_messaging.exceptions import InvalidInput, Shown
+from airflow_messaging.messages import JsonDict, Message
+from airflow_messaging.services.base import Flow, Service
+
+OVERLAP = timedelta(minutes=10)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Cursor:
+    """How far a reader has come.
+
+    :param floor: Messages received before this are not wanted; None wants all.
+    :param since: The newest message handed over so far was received then.
+    :param seen: Ids handed over, with their times, as far back as the next question reaches.
+    """
+
+    floor: datetime | None = None
+    since: datetime | None = None
+    seen: Mapping[str, datetime | None] = dataclasses.field(default_factory=dict)
+
+    @property
+    def window_start(self) -> datetime | None:
+        """From when on the next question asks."""
+        if self.since is None:
+            return self.floor
+        start = self.since - OVERLAP
+        return start if self.floor is None else max(start, self.floor)
+
+    @property
+    def newest(self) -> str | None:
+        """Id of the newest message handed over, if it is known."""
+        dated = [(when, id_) for id_, when in self.seen.items() if when is not None]
+        return max(dated)[1] if dated else next(reversed(list(self.seen)), None)
+
+    def past(self, messages: Iterable[Message]) -> Cursor:
+        """Return the cursor that has these messages behind it."""
+        seen = dict(self.seen)
+        since = self.since
+        for message in messages:
+            seen[message.id] = message.received_at
+            if message.received_at is not None and (since is None or message.received_at > since):
+                since = message.received_at
+        return Cursor(floor=self.floor, since=since, seen=seen).forget_what_cannot_return()
+
+    def forget_what_cannot_return(self) -> Cursor:
+        """Return the cursor without those ids that lie before the next question's window."""
+        start = self.window_start
+        if start is None:
+            return self
+        seen = {id_: when for id_, when in self.seen.items() if when is None or when >= start}
+        return dataclasses.replace(self, seen=seen)
+
+    def to_dict(self) -> JsonDict:
+        """Return the cursor as plain JSON."""
+        return {
+            "floor": _to_json(self.floor),
+            "since": _to_json(self.since),
+            "seen": {id_: _to_json(when) for id_, when in self.seen.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Bring a cursor back from :meth:`to_dict`.
+
+        :raises InvalidInput: If ``data`` is not such a dictionary.
+        """
+        try:
+            seen = {str(id_): _from_json(when) for id_, when in data["seen"].items()}
+            return cls(floor=_from_json(data["floor"]), since=_from_json(data["since"]), seen=seen)
+        except (LookupError, TypeError, ValueError, AttributeError):
+            raise InvalidInput("cursor", Shown("a damaged cursor"), "the JSON of Cursor.to_dict()") from None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Batch:
+    """What one question brought.
+
+    :param messages: New messages, oldest first.
+    :param cursor: The cursor that has them behind it.
+    """
+
+    messages: list[Message]
+    cursor: Cursor
+
+
+def poll(service: Service, cursor: Cursor, *, limit: int | None = None) -> Flow[Batch]:
+    """Ask once what is newer than a cursor.
+
+    :param service: The service.
+    :param cursor: How far the reader has come.
+    :param limit: The most messages to return; the rest stays for the next poll. Default: all.
+    :return: The new messages and the next cursor. Nothing is acknowledged.
+    """
+    listed = yield from service.received(cursor.window_start, seen=cursor.seen, limit=limit)
+    return _batch(cursor, listed, limit)
+
+
+def wait(service: Service, cursor: Cursor, *, limit: int | None = None) -> Flow[Batch]:
+    """Ask what is newer, and let the service hold the connection until something is.
+
+    Falls back to one poll where nothing is known yet to be newer *than*. An empty batch means: ask again.
+
+    :param service: A service with ``long_poll``.
+    :param cursor: How far the reader has come.
+    :param limit: The most messages to return. Default: all.
+    :return: The new messages and the next cursor. Nothing is acknowledged.
+    """
+    batch = yield from poll(service, cursor, limit=limit)
+    if batch.messages or not service.long_poll or cursor.newest is None:
+        return batch
+    held = yield from service.wait_next(cursor.newest)
+    return _batch(cursor, held, limit)
+
+
+def acknowledged(service: Service, cursor: Cursor, messages: list[Message]) -> Flow[Cursor]:
+    """Move a stored cursor past messages that a DAG has dealt with, and past nothing else.
+
+    The cursor only moves up to the oldest message that is still open: what was handed to another task, or never
+    handed over, stays in front of it.
+
+    :param service: The service.
+    :param cursor: The reader's stored cursor.
+    :param messages: The messages dealt with.
+    :return: The cursor to store.
+    """
+    done = {**cursor.seen, **{message.id: message.received_at for message in messages}}
+    still_open = yield from service.received(cursor.window_start, seen=done, limit=1)
+    dated = [when for when in done.values() if when is not None]
+    if still_open and still_open[0].received_at is not None:
+        dated = [when for when in dated if when <= still_open[0].received_at]
+    since = max([*dated, *([cursor.since] if cursor.since else [])], default=None)
+    return Cursor(floor=cursor.floor, since=since, seen=done).forget_what_cannot_return()
+
+
+def _batch(cursor: Cursor, listed: list[Message], limit: int | None) -> Batch:
+    fresh = [message for message in listed if message.id not in cursor.seen and not _before(message, cursor.floor)]
+    fresh.sort(key=lambda message: message.received_at or datetime.min.replace(tzinfo=UTC))
+    messages = fresh[:limit]
+    return Batch(messages, cursor.past(messages))
+
+
+def _before(message: Message, floor: datetime | None) -> bool:
+    return floor is not None and message.received_at is not None and message.received_at < floor
+
+
+def _to_json(when: datetime | None) -> str | None:
+    return when.isoformat() if when else None
+
+
+def _from_json(value: Any) -> datetime | None:
+    when = datetime.fromisoformat(value) if value is not None else None
+    if when is not None and when.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return when

@@ -1,0 +1,243 @@
+"""The asynchronous transport, for the triggerer: aiohttp carries the calls, tenacity repeats them.
+
+A thousand open long polls in one process cost one per cent of a core. Whatever could block the event loop (certificate
+stores, proxies, files) is done in threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
+from typing import Any, TypeVar, cast
+
+import aiohttp
+import tenacity
+import yarl
+
+from airflow_messaging.exceptions import ConnectFailed, MessageTooLarge, MessagingError, ProtocolError
+from airflow_messaging.services.base import Call, Exclusive, Flow, Request, Response, Service
+from airflow_messaging.transport.bodies import PIECE, Readable, encode
+from airflow_messaging.transport.driving import Finished, advance
+from airflow_messaging.transport.files import Sink
+from airflow_messaging.transport.options import (
+    MAX_REDIRECTS,
+    USER_AGENT,
+    TransportOptions,
+    ca_file_from_environment,
+    full_url,
+    lost,
+    proxy_for,
+    redirected,
+)
+from airflow_messaging.transport.progress import Progress
+from airflow_messaging.transport.retry import retrying
+
+T = TypeVar("T")
+SinkFactory = Callable[[], Sink]
+
+log = logging.getLogger(__name__)
+
+_NEVER_LEFT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
+_SMALL_BODY = 64 * 1024
+
+
+class AsyncTransport:
+    """Carries out the calls of one service.
+
+    :param service: The service.
+    :param options: How it is reached.
+    :param sleep: Waits between attempts.
+    """
+
+    def __init__(
+        self, service: Service, options: TransportOptions, *, sleep: Callable[[float], Any] = asyncio.sleep
+    ) -> None:
+        self.service = service
+        self.options = options
+        self._sleep = sleep
+        self._exclusive = asyncio.Lock()
+        self._opening = asyncio.Lock()
+        self._session: aiohttp.ClientSession | None = None
+        self._proxy: str | None = None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def run(self, call: Call[T], sink: SinkFactory | None = None) -> T:
+        """Carry out one call.
+
+        :param call: The call.
+        :param sink: Makes, once per attempt, what a good answer's body is streamed into; it is used in threads.
+        :return: The call's result.
+        :raises ServiceError: If the service refuses.
+        :raises ProtocolError: If the answer is not what the documents describe.
+        :raises TransportError: If no complete answer comes: ``ConnectFailed``, ``ConnectionLost`` or, for a send that
+            may have arrived, ``DeliveryUnknown``.
+        """
+        retry = tenacity.AsyncRetrying(**retrying(call, self.options, self._sleep))
+        return cast("T", await retry(self._attempt, call, sink))
+
+    async def run_flow(self, flow: Flow[T]) -> T:
+        """Carry out the calls of a flow one after another.
+
+        :param flow: The flow.
+        :return: The flow's result.
+        :raises MessagingError: As :meth:`run` does.
+        """
+        state = advance(flow)
+        while not isinstance(state, Finished):
+            try:
+                result = await self.run(state)
+            except MessagingError as error:
+                state = advance(flow, error=error)
+            else:
+                state = advance(flow, result)
+        return state.value
+
+    async def _attempt(self, call: Call[T], sink: SinkFactory | None) -> T:
+        request = call.request
+        for _ in range(MAX_REDIRECTS + 1):
+            response = await self._authenticated(call, request, sink)
+            following = redirected(self.service, call, request, response)
+            if following is None:
+                return self.service.result(call, response)
+            request = following
+        raise ProtocolError(self.service.name, call.endpoint, f"more than {MAX_REDIRECTS} redirects")
+
+    async def _authenticated(self, call: Call[Any], request: Request, sink: SinkFactory | None) -> Response:
+        if not self.service.is_own(self.service.url(request)):
+            return await self._exchange(call, request, sink)
+        flow = self.service.auth_flow(request)
+        response: Response | None = None
+        try:
+            step = next(flow)
+            while True:
+                if isinstance(step, Exclusive):
+                    async with self._exclusive:
+                        answer = None if step.needless() else await self._exchange(call, step.request, None)
+                        step = flow.send(answer)
+                else:
+                    response = await self._exchange(call, step, sink)
+                    step = flow.send(response)
+        except StopIteration:
+            pass
+        if response is None:
+            raise ProtocolError(self.service.name, call.endpoint, "the authentication sent no request")
+        return response
+
+    async def _exchange(self, call: Call[Any], request: Request, sink: SinkFactory | None) -> Response:
+        session = await self._open()
+        with ExitStack() as opened:
+            error: MessagingError
+            try:
+                response = await self._send(session, call, request, sink, opened)
+            except _NEVER_LEFT as problem:
+                error = ConnectFailed(self.service.name, call.endpoint, type(problem).__name__)
+            except (aiohttp.ClientError, TimeoutError, OSError) as problem:
+                error = lost(self.service, call, type(problem).__name__)
+            else:
+                self.service.observe(response)
+                return response
+        # Outside the handlers, so that the library's error, which knows the whole URL, is not even its context.
+        raise error
+
+    async def _send(
+        self,
+        session: aiohttp.ClientSession,
+        call: Call[Any],
+        request: Request,
+        sink: SinkFactory | None,
+        opened: ExitStack,
+    ) -> Response:
+        upload = getattr(request.body, "upload", None)
+        progress = Progress(call.endpoint, upload.size if upload else None, log)
+        if upload is None:
+            headers, data = encode(request.body, progress, opened)
+        else:
+            headers, data = await asyncio.to_thread(encode, request.body, progress, opened)
+        if data is not None and not isinstance(data, bytes):
+            headers["Content-Length"] = str(len(data))
+        timeout = aiohttp.ClientTimeout(
+            total=None,
+            sock_connect=self.options.connect_timeout,
+            sock_read=self.options.read_timeout + request.hold,
+        )
+        url = self.service.url(request)
+        proxy = self._proxy if self.service.is_own(url) else await asyncio.to_thread(proxy_for, url)
+        async with session.request(
+            request.method,
+            yarl.URL(full_url(self.service, request), encoded=True),
+            headers={"User-Agent": USER_AGENT, "Accept": "*/*", **headers, **request.headers},
+            data=data if data is None or isinstance(data, bytes) else _pieces(data),
+            allow_redirects=False,
+            timeout=timeout,
+            proxy=proxy,
+        ) as answer:
+            return await self._read(call, answer, sink)
+
+    async def _read(self, call: Call[Any], answer: aiohttp.ClientResponse, sink: SinkFactory | None) -> Response:
+        headers = tuple((str(name), str(value)) for name, value in answer.headers.items())
+        if sink is not None and 200 <= answer.status < 300:
+            await _stream(answer, sink)
+            return Response(status=answer.status, headers=headers)
+        body = bytearray()
+        async for piece in answer.content.iter_chunked(_SMALL_BODY):
+            body += piece
+            if len(body) > call.body_limit:
+                if not call.cut:
+                    raise MessageTooLarge(self.service.name, call.endpoint, call.body_limit)
+                answer.close()
+                return Response(status=answer.status, headers=headers, complete=False)
+        return Response(status=answer.status, headers=headers, body=bytes(body))
+
+    async def _open(self) -> aiohttp.ClientSession:
+        async with self._opening:
+            if self._session is None:
+                ca_file = self.options.ca_file or ca_file_from_environment()
+                context = await asyncio.to_thread(_tls_context, ca_file)
+                self._proxy = await asyncio.to_thread(proxy_for, self.service.base_url)
+                self._session = aiohttp.ClientSession(
+                    cookie_jar=aiohttp.DummyCookieJar(),
+                    connector=aiohttp.TCPConnector(ssl=context, limit=0),
+                    auto_decompress=True,
+                )
+            return self._session
+
+
+@functools.lru_cache
+def _tls_context(ca_file: str | None) -> ssl.SSLContext:
+    """Load the certificates once a process: it takes tens of milliseconds."""
+    return ssl.create_default_context(cafile=ca_file)
+
+
+async def _stream(answer: aiohttp.ClientResponse, sink: SinkFactory) -> None:
+    async with _in_threads(sink) as target:
+        async for piece in answer.content.iter_chunked(PIECE):
+            await asyncio.to_thread(target.write, piece)
+        await asyncio.to_thread(target.commit)
+
+
+@contextlib.asynccontextmanager
+async def _in_threads(sink: SinkFactory) -> AsyncIterator[Sink]:
+    with contextlib.ExitStack() as opened:
+        target = await asyncio.to_thread(lambda: opened.enter_context(sink()))
+        try:
+            yield target
+        except BaseException as error:
+            kept = opened.pop_all()
+            await asyncio.to_thread(kept.__exit__, type(error), error, error.__traceback__)
+            raise
+        await asyncio.to_thread(opened.pop_all().close)
+
+
+async def _pieces(data: Readable) -> AsyncIterator[bytes]:
+    while piece := await asyncio.to_thread(data.read, PIECE):
+        yield piece

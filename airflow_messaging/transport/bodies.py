@@ -1,0 +1,101 @@
+"""Turns the core's bodies into bytes or streams. A file is never held in memory."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from typing import Any, Protocol
+from urllib.parse import urlencode
+
+from airflow_messaging.exceptions import InvalidInput
+from airflow_messaging.messages import Upload
+from airflow_messaging.services.base import MEBIBYTE, Body, FileField, FormBody, JsonBody
+from airflow_messaging.transport.progress import Progress
+
+PIECE = MEBIBYTE
+
+
+class Readable(Protocol):
+    """Something with a length that is read piece by piece."""
+
+    def __len__(self) -> int:
+        """Return the length in bytes."""
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next piece."""
+
+
+class UploadStream:
+    """The bytes of an upload, counted against the size that was announced.
+
+    :param upload: The upload.
+    :param progress: Told how many bytes have gone.
+    """
+
+    def __init__(self, upload: Upload, progress: Progress) -> None:
+        self._upload = upload
+        self._file = upload.open()
+        self._progress = progress
+        self._left = upload.size
+
+    def __len__(self) -> int:
+        """Return the announced size: HTTP libraries take it for ``Content-Length``."""
+        return self._upload.size
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next piece.
+
+        :raises InvalidInput: If the file is not as long as it was when its digest was computed.
+        """
+        piece = self._file.read(PIECE if size < 0 else size)
+        self._left -= len(piece)
+        if self._left < 0 or (not piece and size != 0 and self._left > 0):
+            raise InvalidInput("data", self._upload.filename, "a file that does not change while it is sent")
+        self._progress.moved(len(piece))
+        return piece
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def encode(body: Body, progress: Progress, opened: ExitStack) -> tuple[dict[str, str], bytes | Readable | None]:
+    """Encode a body.
+
+    :param body: The body as the core describes it.
+    :param progress: Told how many bytes of a file have gone.
+    :param opened: Closes, when it is closed, what was opened here.
+    :return: Header fields that describe the body, and the bytes or the stream.
+    """
+    if body is None:
+        return {}, None
+    if isinstance(body, JsonBody):
+        return {"Content-Type": "application/json"}, json.dumps(body.value).encode()
+    if isinstance(body, FormBody):
+        return {"Content-Type": "application/x-www-form-urlencoded"}, urlencode(body.fields).encode()
+    stream = UploadStream(body.upload, progress)
+    opened.callback(stream.close)
+    if isinstance(body, FileField):
+        return _multipart(body, stream)
+    return {"Content-Type": body.upload.content_type}, stream
+
+
+def _multipart(body: FileField, stream: UploadStream) -> tuple[dict[str, str], Readable]:
+    from requests_toolbelt import MultipartEncoder
+
+    part: Any = (body.upload.filename, stream, body.upload.content_type)
+    encoder = MultipartEncoder({body.name: part})
+    return {"Content-Type": encoder.content_type}, _Multipart(encoder)
+
+
+class _Multipart:
+    """Gives the encoder the length that HTTP libraries ask for with ``len``."""
+
+    def __init__(self, encoder: Any) -> None:
+        self._encoder = encoder
+
+    def __len__(self) -> int:
+        return int(self._encoder.len)
+
+    def read(self, size: int = -1) -> bytes:
+        return bytes(self._encoder.read(PIECE if size < 0 else size))

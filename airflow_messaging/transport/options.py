@@ -1,0 +1,92 @@
+"""What a connection may say about how its service is reached, and the rules both transports share."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import urllib.request
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import urlencode, urljoin, urlsplit
+
+from airflow_messaging import __version__
+from airflow_messaging.exceptions import ConnectionLost, DeliveryUnknown, ProtocolError, TransportError
+from airflow_messaging.services.base import Call, Request, Response, Service
+
+USER_AGENT = f"airflow-provider-messaging/{__version__}"
+MAX_REDIRECTS = 5
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TransportOptions:
+    """How a service is reached.
+
+    :param connect_timeout: Seconds to wait for a connection. Default 10.
+    :param read_timeout: Seconds to wait for the next bytes of an answer. Default 60.
+    :param attempts: How often a call is tried in all. Default 4.
+    :param max_wait: The longest pause between two attempts, in seconds; a service that asks for a longer one gets its
+        error passed on. Default 30.
+    :param ca_file: File of CA certificates to trust in place of the system's.
+    :param allow_insecure: Whether plain ``http`` to hosts other than this machine is allowed. Default no.
+    """
+
+    connect_timeout: float = 10.0
+    read_timeout: float = 60.0
+    attempts: int = 4
+    max_wait: float = 30.0
+    ca_file: str | None = None
+    allow_insecure: bool = False
+
+
+def full_url(service: Service, request: Request) -> str:
+    """Return the absolute URL of a request with its query; it may carry credentials, so it is never kept."""
+    url = service.url(request)
+    if not request.params:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(request.params)}"
+
+
+def is_plain_http(url: str) -> bool:
+    """Say whether a URL would send in clear over a network."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and (parts.hostname or "").lower() not in LOOPBACK
+
+
+def redirected(service: Service, call: Call[Any], request: Request, response: Response) -> Request | None:
+    """Return the request that follows a redirect, or None if the answer is not one to follow.
+
+    Only reads are followed. The new request is built from the clean one, so that no credential goes along; the auth
+    flow adds them again where the target is the connection's own origin.
+
+    :raises ProtocolError: If the redirect leads to plain http.
+    """
+    location = response.header("Location")
+    if response.status not in (301, 302, 303, 307, 308) or request.method != "GET" or not location:
+        return None
+    target = urljoin(service.url(request), location)
+    if urlsplit(target).scheme not in ("http", "https") or (is_plain_http(target) and not service.is_own(target)):
+        raise ProtocolError(service.name, call.endpoint, "redirect to an insecure address")
+    return Request(method="GET", url=target, headers=request.headers)
+
+
+def lost(service: Service, call: Call[Any], problem: str) -> TransportError:
+    """Return the error for a request that left and whose answer did not arrive whole."""
+    if call.repeatable:
+        return ConnectionLost(service.name, call.endpoint, problem)
+    return DeliveryUnknown(service.name, call.endpoint, problem, call.message_id)
+
+
+def proxy_for(url: str) -> str | None:
+    """Return the proxy that the environment names for a URL, if any."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if host in LOOPBACK or urllib.request.proxy_bypass(host):
+        return None
+    proxies = urllib.request.getproxies()
+    return proxies.get(parts.scheme) or proxies.get("all")
+
+
+def ca_file_from_environment(names: Iterable[str] = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")) -> str | None:
+    """Return the CA file that the environment names, as ``requests`` itself would."""
+    return next((os.environ[name] for name in names if os.environ.get(name)), None)
