@@ -7,6 +7,8 @@ like phone numbers are blanked out of texts that come from a service.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 _PHONE = re.compile(r"\+?\d[\d\s()-]{6,}\d")
 _LONGEST_SHOWN = 300
@@ -199,3 +201,49 @@ class MessageTooLarge(MessagingError):
         self.endpoint = endpoint
         self.limit = limit
         super().__init__(f"{service} {endpoint}: the answer is larger than {limit} bytes")
+
+
+class DeliveryFailed(MessagingError):
+    """A message that the service had accepted could not be delivered.
+
+    :param service: Connection type of the service.
+    :param message_id: The service's id of the message.
+    """
+
+    def __init__(self, service: str, message_id: str) -> None:
+        self.service = service
+        self.message_id = message_id
+        super().__init__(f"{service}: message {message_id} was not delivered")
+
+
+def is_passing(error: BaseException) -> bool:
+    """Say whether an error may go away by itself, so that a wait goes on in spite of it.
+
+    :param error: Any error.
+    :return: True for a service that is out of reach, overloaded or asks to slow down.
+    """
+    return isinstance(error, ConnectFailed | ConnectionLost | RateLimited | ServiceUnavailable)
+
+
+def to_dict(error: MessagingError) -> dict[str, object]:
+    """Return an error as plain JSON, to cross from the triggerer to a worker."""
+    plain = {
+        name: value for name, value in vars(error).items() if value is None or isinstance(value, str | int | float)
+    }
+    return {"type": type(error).__name__, "args": [str(argument) for argument in error.args], "fields": plain}
+
+
+def from_dict(data: Mapping[str, Any]) -> MessagingError:
+    """Bring an error back from :func:`to_dict`.
+
+    :param data: The dictionary.
+    :return: An error of the same type, with the same text.
+    """
+    kinds = {kind.__name__: kind for kind in _all_kinds(MessagingError)}
+    return _rebuild(kinds.get(data["type"], MessagingError), tuple(data["args"]), dict(data["fields"]))
+
+
+def _all_kinds(kind: type[MessagingError]) -> Iterator[type[MessagingError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from _all_kinds(below)

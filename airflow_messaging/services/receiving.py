@@ -13,10 +13,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from airflow_messaging.exceptions import InvalidInput, Shown
-from airflow_messaging.messages import JsonDict, Message
+from airflow_messaging.messages import JsonDict, Message, Receipt
 from airflow_messaging.services.base import Flow, Service
+from airflow_messaging.services.parsing import as_utc
 
 OVERLAP = timedelta(minutes=10)
+
+_AFTER = "None, 'now', 'earliest', a time, or the JSON of a message, a receipt or a cursor"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +98,43 @@ class Batch:
 
     messages: list[Message]
     cursor: Cursor
+
+
+def start(service: Service, after: Any, *, run_started: datetime) -> Flow[Cursor]:
+    """Return where a reader begins.
+
+    :param service: The service.
+    :param after: None for everything unread, or, where the service has no read flag, since ``run_started``;
+        ``"earliest"`` for everything there is; ``"now"``; a time as ISO 8601 text; or the JSON of a message, a receipt
+        or a cursor.
+    :param run_started: When the DAG run started, by our clock.
+    :return: The cursor.
+    :raises InvalidInput: If ``after`` is none of these.
+    """
+    if isinstance(after, Mapping):
+        return _after_record(after)
+    if after == "earliest" or (after is None and service.has_read_flag):
+        return Cursor()
+    if after in (None, "now"):
+        # One exchange tells how far the service's clock is from ours.
+        yield service.check()
+        began = service.clock() if after == "now" else run_started
+        return Cursor(floor=(began + timedelta(seconds=service.skew_s)).replace(microsecond=0))
+    if isinstance(after, str | datetime):
+        return Cursor(floor=as_utc("after", after, service.zone))
+    raise InvalidInput("after", Shown(type(after).__name__), _AFTER)
+
+
+def _after_record(record: Mapping[str, Any]) -> Cursor:
+    if "seen" in record:
+        return Cursor.from_dict(record)
+    if "status" in record:
+        return Cursor(floor=Receipt.from_dict(record).sent_at)
+    message = Message.from_dict(record)
+    when = message.received_at or message.sent_at
+    if when is None:
+        raise InvalidInput("after", Shown("a message without a time"), _AFTER)
+    return Cursor(floor=when, since=when, seen={message.id: when})
 
 
 def poll(service: Service, cursor: Cursor, *, limit: int | None = None) -> Flow[Batch]:

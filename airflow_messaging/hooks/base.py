@@ -1,0 +1,350 @@
+"""What the five hooks share: the connection, both transports, and the vendor-neutral verbs."""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+import dataclasses
+import functools
+import json
+import uuid
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Generic, Self, TypeVar
+from urllib.parse import quote
+
+from airflow.providers.common.compat.sdk import BaseHook, mask_secret
+
+from airflow_messaging.exceptions import InvalidInput, MessagingError, Shown
+from airflow_messaging.get_provider_info import CONNECTION_TYPES, extra_fields, ui_field_behaviour
+from airflow_messaging.hooks.downloads import download_all
+from airflow_messaging.hooks.settings import Settings, read_settings
+from airflow_messaging.messages import Message, Receipt, Status, Upload
+from airflow_messaging.services.base import Call, Flow, Service
+from airflow_messaging.services.receiving import Batch, Cursor, poll
+from airflow_messaging.transport.blocking import BlockingTransport
+from airflow_messaging.transport.files import upload_from_path
+
+T = TypeVar("T")
+S = TypeVar("S", bound=Service)
+
+_TEST_TIMEOUT_S = 5.0
+
+
+class MessagingHook(BaseHook, Generic[S]):
+    """A service reached through an Airflow connection.
+
+    In a worker, use it as it is or in a ``with`` block, which closes its connections. In the triggerer, use
+    ``async with``: it looks the connection up without blocking the event loop.
+
+    :param conn_id: The connection. Default: ``<connection type>_default``.
+    """
+
+    conn_name_attr = "conn_id"
+    default_conn_name: ClassVar[str]
+    conn_type: ClassVar[str]
+    hook_name: ClassVar[str]
+
+    def __init__(self, conn_id: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.conn_id = conn_id or self.default_conn_name
+        self.connection: Any = None
+        self._settings: Settings | None = None
+        self._async_transport: Any = None
+
+    @abc.abstractmethod
+    def make_service(self, settings: Settings) -> S:
+        """Build the service from the connection's settings; it may read files, nothing more."""
+
+    # -- connection -------------------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def service(self) -> S:
+        """The service, with this connection's credentials.
+
+        :raises InvalidInput: If a field of the connection is missing or wrong.
+        """
+        _refuse_on_event_loop()
+        connection = self.connection or self.get_connection(self.conn_id)
+        _parse_extra(connection)
+        self._settings = read_settings(CONNECTION_TYPES[self.conn_type], connection, connection.extra_dejson)
+        service = self.make_service(self._settings)
+        service.on_secret = mask_secret
+        for secret in _secrets(service, self._settings):
+            mask_secret(secret)
+        return service
+
+    def get_conn(self) -> S:
+        """Return :attr:`service`."""
+        return self.service
+
+    @property
+    def settings(self) -> Settings:
+        """The connection, read and checked."""
+        if self._settings is None:
+            _ = self.service
+        assert self._settings is not None  # noqa: S101 - set by the line above
+        return self._settings
+
+    @functools.cached_property
+    def transport(self) -> BlockingTransport:
+        """The blocking transport of this connection."""
+        return BlockingTransport(self.service, self.settings.transport)
+
+    def __enter__(self) -> Self:
+        """Return the hook."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close all connections."""
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections of the blocking transport."""
+        if "transport" in self.__dict__:
+            self.transport.close()
+            del self.__dict__["transport"]
+
+    async def __aenter__(self) -> Self:
+        """Look the connection up and open the asynchronous transport.
+
+        One-time secrets (signatures, rotating cookies) are not registered for masking here: a triggerer lives for
+        months and its mask list never shrinks. They are added below every logger and never reach one.
+        """
+        from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
+
+        from airflow_messaging.transport.asynchronous import AsyncTransport
+
+        connection = self.connection or await get_async_connection(self.conn_id, self)
+        _parse_extra(connection)
+        extra = await get_async_extra_dejson(connection)
+        self._settings = read_settings(CONNECTION_TYPES[self.conn_type], connection, extra)
+        service = await asyncio.to_thread(self.make_service, self._settings)
+        for secret in _secrets(service, self._settings):
+            await _amask_secret(secret)
+        self.__dict__["service"] = service
+        self._async_transport = AsyncTransport(service, self._settings.transport)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close all connections of the asynchronous transport."""
+        if self._async_transport is not None:
+            await self._async_transport.close()
+            self._async_transport = None
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Do one harmless authenticated read, within five seconds.
+
+        :return: Whether it succeeded, and a text that holds no secret.
+        """
+        try:
+            options = dataclasses.replace(
+                self.settings.transport,
+                attempts=1,
+                connect_timeout=_TEST_TIMEOUT_S / 2,
+                read_timeout=_TEST_TIMEOUT_S / 2,
+            )
+            transport = BlockingTransport(self.service, options)
+            try:
+                transport.run(self.service.check())
+            finally:
+                transport.close()
+        except MessagingError as error:
+            return False, str(error)
+        return True, f"{self.service.title} accepts this connection"
+
+    # -- any call ---------------------------------------------------------------------------------------------------
+
+    def run(self, work: Call[T] | Flow[T]) -> T:
+        """Carry out a call or a flow of calls, in a worker.
+
+        :param work: For example ``hook.service.get_message(...)``.
+        :return: Its result.
+        :raises MessagingError: The typed errors of :mod:`airflow_messaging.exceptions`.
+        """
+        return self.transport.run(work) if isinstance(work, Call) else self.transport.run_flow(work)
+
+    async def arun(self, work: Call[T] | Flow[T]) -> T:
+        """Carry out a call or a flow of calls, on an event loop, inside ``async with``.
+
+        :param work: For example ``hook.service.get_message(...)``.
+        :return: Its result.
+        :raises MessagingError: The typed errors of :mod:`airflow_messaging.exceptions`.
+        """
+        if self._async_transport is None:
+            raise MessagingError("arun() needs 'async with' around the hook")
+        transport = self._async_transport
+        result: T = await (transport.run(work) if isinstance(work, Call) else transport.run_flow(work))
+        return result
+
+    # -- vendor-neutral verbs ---------------------------------------------------------------------------------------
+
+    def send(
+        self,
+        to: str | list[str],
+        text: str | None = None,
+        *,
+        subject: str | None = None,
+        attachments: Iterable[Any] = (),
+        in_reply_to: str | None = None,
+        message_id: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> Receipt:
+        """Send a message through whichever service this connection has.
+
+        :param to: Recipient or recipients, in the service's own form.
+        :param text: The text.
+        :param subject: The subject, where the service has one.
+        :param attachments: Paths of files, as texts or ``ObjectStoragePath``.
+        :param in_reply_to: Id of the message that this one answers.
+        :param message_id: Client's id of the message: the same for the same message. Default: a random one.
+        :param options: Further arguments of the service's own send endpoint.
+        :return: What the service answered.
+        :raises UnsupportedFeature: If the service cannot express one of the arguments; nothing was sent then.
+        :raises InvalidInput: If an argument breaks a rule; nothing was sent then.
+        :raises DeliveryUnknown: If no answer came: the message may have been sent, and is not sent again.
+        """
+        flow = self.service.send(
+            to=to,
+            text=text,
+            subject=subject,
+            attachments=[as_upload(item) for item in attachments],
+            in_reply_to=in_reply_to,
+            message_id=message_id or new_message_id(),
+            options=options or {},
+        )
+        return self.run(flow)
+
+    def poll(self, cursor: Cursor | None = None, *, limit: int | None = None) -> Batch:
+        """Ask once what has been received.
+
+        **Delivery**: nothing is acknowledged; the same messages come again until the cursor moves past them or they
+        are marked read.
+
+        :param cursor: How far the reader has come. Default: from the beginning.
+        :param limit: The most messages to return. Default: all.
+        :return: The new messages, oldest first, and the next cursor.
+        """
+        return self.run(poll(self.service, cursor or Cursor(), limit=limit))
+
+    def message(self, message_id: str) -> Message:
+        """Look one message up by its id."""
+        return self.run(self.service.message(message_id))
+
+    def status(self, message_id: str) -> Status:
+        """Say how far a sent message has come.
+
+        :raises UnsupportedFeature: If the service does not say.
+        """
+        return self.run(self.service.status(message_id))
+
+    def mark_read(self, messages: Iterable[Message]) -> list[Message]:
+        """Set the service's read flag.
+
+        :param messages: The messages that have been dealt with.
+        :return: Messages that the acknowledging calls handed out on top: they are marked read now and will not come
+            again, so they have to be dealt with as well.
+        :raises UnsupportedFeature: If the service has no read flag.
+        """
+        return self.run(self.service.mark_read(list(messages)))
+
+    def download_attachments(self, message: Message, path: Any, *, max_bytes: int) -> list[dict[str, Any]]:
+        """Download all attachments of a message into a directory of its own.
+
+        **Delivery**: nothing is acknowledged. A file has its name only once its size and checksums are right; one that
+        breaks off is fetched again, through a fresh one-time URL where the service wants one.
+
+        :param message: The message.
+        :param path: The directory above, as a path, a URL or an ``ObjectStoragePath``.
+        :param max_bytes: The most bytes that one file may have.
+        :return: One ``{"message_id", "attachment_id", "filename", "path", "size"}`` per file.
+        :raises CorruptDownload: If a file is not what the service announced.
+        :raises MessageTooLarge: If a file is larger than ``max_bytes``.
+        """
+        return [file.to_dict() for file in download_all(self, message, path, max_bytes=max_bytes)]
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return how the standard fields are shown, for Airflow 3.1, from the same table as the metadata."""
+        behaviour = ui_field_behaviour(CONNECTION_TYPES[cls.conn_type])
+        return {key.replace("-", "_"): value for key, value in behaviour.items()}
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the form's own fields, for Airflow 3.1, from the same table as the metadata."""
+        try:
+            from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
+            from flask_babel import lazy_gettext
+            from wtforms import BooleanField, IntegerField, StringField
+        except ImportError:
+            return {}
+        kinds = {"boolean": BooleanField, "integer": IntegerField}
+        return {
+            item.name: kinds.get(item.kind, StringField)(
+                lazy_gettext(item.label),
+                widget=BS3TextFieldWidget(),
+                default=item.default,
+                description=item.description,
+            )
+            for item in extra_fields(CONNECTION_TYPES[cls.conn_type])
+        }
+
+
+def utcnow() -> datetime:
+    """Return the present time: the clock that is injected into the services."""
+    return datetime.now(UTC)
+
+
+def new_message_id() -> str:
+    """Return a random client's message id."""
+    return str(uuid.uuid4())
+
+
+def as_upload(source: Any) -> Upload:
+    """Return an upload of a file.
+
+    :param source: An :class:`~airflow_messaging.messages.Upload`, a path as text, or an ``ObjectStoragePath``.
+    :raises InvalidInput: If the file cannot be read.
+    """
+    if isinstance(source, Upload):
+        return source
+    from airflow.sdk import ObjectStoragePath
+
+    if isinstance(source, str):
+        if not source.strip():
+            raise InvalidInput("attachments", source, "the path of a file")
+        source = ObjectStoragePath(source)
+    return upload_from_path(source)
+
+
+def _parse_extra(connection: Any) -> None:
+    try:
+        readable = not connection.extra or isinstance(json.loads(connection.extra), dict)
+    except ValueError:
+        readable = False
+    if not readable:
+        raise InvalidInput("extra", Shown("something else"), "a JSON object")
+
+
+def _secrets(service: Service, settings: Settings) -> set[str]:
+    derived = {settings.password, quote(settings.password, safe=""), *service.derived_secrets()}
+    return {secret for secret in derived if secret}
+
+
+def _refuse_on_event_loop() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise MessagingError(
+        "on an event loop, use 'async with' around the hook: it looks the connection up without blocking"
+    )
+
+
+async def _amask_secret(secret: str) -> None:
+    try:
+        from airflow.sdk.log import amask_secret
+    except ImportError:
+        await asyncio.to_thread(mask_secret, secret)
+    else:
+        await amask_secret(secret)

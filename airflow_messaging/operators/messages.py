@@ -1,0 +1,215 @@
+"""Operators that take any of the five connections: send, list, get, mark read, download."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_messaging.operators.base import MessagingOperator, as_messages, message_id_for
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_messaging.hooks.base import MessagingHook
+    from airflow_messaging.messages import Message
+
+
+class SendMessageOperator(MessagingOperator):
+    """Send a message through whichever service the connection has.
+
+    What the service cannot express is refused with ``UnsupportedFeature``; nothing is dropped silently. See the feature
+    matrix in the documentation.
+
+    **Delivery**: an attempt that may have reached the service is not repeated within the task: it fails with
+    ``DeliveryUnknown``. A retry of the task re-uses the message id.
+
+    :param conn_id: A connection of any of the five types.
+    :param to: Recipient or recipients, in the service's own form.
+    :param text: The text.
+    :param subject: The subject, where the service has one.
+    :param attachments: Paths of files, as texts or ``ObjectStoragePath``.
+    :param in_reply_to: Id of the message that this one answers.
+    :param options: Further arguments of the service's own send endpoint.
+    :return: The receipt as JSON.
+    """
+
+    template_fields: Sequence[str] = (
+        "conn_id",
+        "to",
+        "text",
+        "subject",
+        "attachments",
+        "in_reply_to",
+        "options",
+    )
+
+    def __init__(
+        self,
+        *,
+        conn_id: str,
+        to: str | list[str],
+        text: str | None = None,
+        subject: str | None = None,
+        attachments: Sequence[Any] | str = (),
+        in_reply_to: str | None = None,
+        options: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(conn_id=conn_id, **kwargs)
+        self.to = to
+        self.text = text
+        self.subject = subject
+        self.attachments = attachments
+        self.in_reply_to = in_reply_to
+        self.options = options
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Send the message and return the receipt as JSON."""
+        with self.hook() as hook:
+            receipt = hook.send(
+                self.to,
+                self.text,
+                subject=self.subject,
+                attachments=[self.attachments] if isinstance(self.attachments, str) else self.attachments,
+                in_reply_to=self.in_reply_to,
+                message_id=message_id_for(context),
+                options=self.options,
+            )
+        self.log.info("%s accepted message %s (%s)", hook.hook_name, receipt.id, receipt.status.value)
+        return receipt.to_dict()
+
+
+class ListMessagesOperator(MessagingOperator):
+    """List received messages: where the service has a read flag, the unread ones.
+
+    **Delivery**: a look only; nothing is acknowledged.
+
+    :param conn_id: A connection of any of the five types.
+    :param after: Where to begin: ``"earliest"`` (default), a time, or the JSON of a message, a receipt or a cursor.
+    :param limit: The most messages to return. Default: all.
+    :return: The messages as JSON, oldest first.
+    """
+
+    template_fields: Sequence[str] = ("conn_id", "after", "limit")
+
+    def __init__(self, *, conn_id: str, after: Any = "earliest", limit: int | None = None, **kwargs: Any) -> None:
+        super().__init__(conn_id=conn_id, **kwargs)
+        self.after = after
+        self.limit = limit
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """Return the messages as JSON."""
+        from airflow_messaging.hooks.base import utcnow
+        from airflow_messaging.services.receiving import start
+
+        with self.hook() as hook:
+            started = context["dag_run"].start_date or utcnow()
+            cursor = hook.run(start(hook.service, self.after, run_started=started))
+            batch = hook.poll(cursor, limit=self.limit)
+        self.log.info("%s: %d messages", hook.hook_name, len(batch.messages))
+        return [message.to_dict() for message in batch.messages]
+
+
+class GetMessageOperator(MessagingOperator):
+    """Look one message up by its id.
+
+    **Delivery**: a look only; nothing is acknowledged.
+
+    :param conn_id: A connection of any of the five types.
+    :param message_id: The service's id of the message.
+    :return: The message as JSON.
+    """
+
+    template_fields: Sequence[str] = ("conn_id", "message_id")
+
+    def __init__(self, *, conn_id: str, message_id: str, **kwargs: Any) -> None:
+        super().__init__(conn_id=conn_id, **kwargs)
+        self.message_id = message_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Return the message as JSON."""
+        with self.hook() as hook:
+            return hook.message(str(self.message_id)).to_dict()
+
+
+class MarkMessagesReadOperator(MessagingOperator):
+    """Say that messages have been dealt with.
+
+    Where the service has a read flag, it is set. Where it has none, the cursor of a named reader moves past the
+    messages, and past nothing else; without ``reader`` that is refused with ``UnsupportedFeature``.
+
+    **Delivery**: this is the only place where anything is acknowledged, so that a message is handed over at least once.
+    SerwerSMS acknowledges while it reads: what comes along is in ``also_received`` and will not come again.
+
+    :param conn_id: A connection of any of the five types.
+    :param messages: The JSON of a message, as a sensor returns it, or a list of these.
+    :param reader: Name of the reader whose cursor moves, as given to the sensor.
+    :return: ``{"acknowledged": [ids], "also_received": [messages]}``.
+    """
+
+    template_fields: Sequence[str] = ("conn_id", "messages", "reader")
+
+    def __init__(self, *, conn_id: str, messages: Any, reader: str | None = None, **kwargs: Any) -> None:
+        super().__init__(conn_id=conn_id, **kwargs)
+        self.messages = messages
+        self.reader = reader
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Acknowledge the messages."""
+        with self.hook() as hook:
+            messages = as_messages(hook, self.messages)
+            also = hook.mark_read(messages) if hook.service.has_read_flag else self._move_cursor(hook, messages)
+        self.log.info("%s: %d messages marked read", hook.hook_name, len(messages))
+        if also:
+            self.log.warning("%s handed out %d more messages while marking read", hook.hook_name, len(also))
+        return {
+            "acknowledged": [message.id for message in messages],
+            "also_received": [message.to_dict() for message in also],
+        }
+
+    def _move_cursor(self, hook: MessagingHook[Any], messages: list[Message]) -> list[Message]:
+        from airflow_messaging import readers
+        from airflow_messaging.exceptions import UnsupportedFeature
+        from airflow_messaging.services.receiving import Cursor, acknowledged
+
+        if self.reader is None:
+            raise UnsupportedFeature(hook.conn_type, "a read flag: give the sensor and this operator the same 'reader'")
+        cursor = readers.load(self.conn_id, self.reader) or Cursor()
+        readers.save(self.conn_id, self.reader, hook.run(acknowledged(hook.service, cursor, messages)))
+        return []
+
+
+class DownloadAttachmentsOperator(MessagingOperator):
+    """Download the attachments of messages into any object storage.
+
+    Files are streamed, checked against size and checksums, and get their name only when they are right. Names are made
+    safe; each message has a directory of its own. A retry fetches again and replaces what was there.
+
+    **Delivery**: nothing is acknowledged. Download before marking read: SerwerSMS gives the bytes of read messages out
+    no more.
+
+    :param conn_id: A connection of any of the five types.
+    :param messages: The JSON of a message, as a sensor returns it, its id, or a list of these.
+    :param path: Directory, as a path, a URL or an ``ObjectStoragePath``.
+    :param max_bytes: The most bytes that one file may have. Default 5 GiB.
+    :return: One ``{"message_id", "attachment_id", "filename", "path", "size"}`` per file.
+    """
+
+    template_fields: Sequence[str] = ("conn_id", "messages", "path", "max_bytes")
+
+    def __init__(self, *, conn_id: str, messages: Any, path: Any, max_bytes: int = 5 * 1024**3, **kwargs: Any) -> None:
+        super().__init__(conn_id=conn_id, **kwargs)
+        self.messages = messages
+        self.path = path
+        self.max_bytes = max_bytes
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """Download the files and return where they are."""
+        with self.hook() as hook:
+            files = [
+                file
+                for message in as_messages(hook, self.messages)
+                for file in hook.download_attachments(message, self.path, max_bytes=self.max_bytes)
+            ]
+        self.log.info("%s: %d files downloaded", hook.hook_name, len(files))
+        return files

@@ -1,0 +1,46 @@
+"""Named readers: how far a DAG has come in an inbox, kept between its runs in an Airflow Variable.
+
+A variable is encrypted at rest, readable from every worker and visible to people who look for it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from airflow_messaging.exceptions import InvalidInput
+from airflow_messaging.services.receiving import Cursor
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+
+
+def variable_name(conn_id: str, reader: str) -> str:
+    """Return the name of the variable that holds a reader's cursor.
+
+    :param conn_id: The connection whose inbox is read.
+    :param reader: The reader's name: letters, digits, ``_``, ``.`` and ``-``.
+    :raises InvalidInput: If the name has other characters.
+    """
+    if not isinstance(reader, str) or not _NAME.fullmatch(reader):
+        raise InvalidInput("reader", reader, "up to 100 letters, digits, '_', '.' or '-'")
+    return f"airflow_messaging.reader.{conn_id}.{reader}"
+
+
+def load(conn_id: str, reader: str) -> Cursor | None:
+    """Return a reader's cursor, or None if it has none yet."""
+    from airflow.sdk import Variable
+
+    stored: Any = Variable.get(variable_name(conn_id, reader), default=None, deserialize_json=True)
+    return None if stored is None else Cursor.from_dict(stored)
+
+
+def save(conn_id: str, reader: str, cursor: Cursor) -> None:
+    """Store a reader's cursor."""
+    from airflow.sdk import Variable
+
+    Variable.set(
+        variable_name(conn_id, reader),
+        cursor.to_dict(),
+        description=f"How far the reader '{reader}' of the connection '{conn_id}' has come",
+        serialize_json=True,
+    )

@@ -1,0 +1,1 @@
+"""Sensors that take any of the five connections."""

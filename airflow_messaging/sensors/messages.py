@@ -1,0 +1,229 @@
+"""Sensors that take any of the five connections: the next message, and the state of a sent one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.sdk import BaseSensorOperator, PokeReturnValue
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_messaging.hooks.base import MessagingHook
+
+_GRACE = timedelta(minutes=1)
+"""The trigger ends the wait itself; Airflow's own, coarser timeout stands behind it in case the triggerer is gone."""
+
+
+class MessagingSensor(BaseSensorOperator):
+    """A sensor on one of the five connections, with the same results in every mode.
+
+    :param conn_id: A connection of any of the five types.
+    :param deferrable: Wait in the triggerer. Default yes; otherwise ``mode`` decides between poke and reschedule.
+    :param poke_interval: Seconds between two questions. Default 10.
+    """
+
+    template_fields: Sequence[str] = ("conn_id",)
+    ui_color = "#e8f4ea"
+
+    def __init__(
+        self, *, conn_id: str, deferrable: bool = True, poke_interval: timedelta | float = 10, **kwargs: Any
+    ) -> None:
+        super().__init__(poke_interval=poke_interval, **kwargs)
+        self.conn_id = conn_id
+        self.deferrable = deferrable
+
+    def hook(self) -> MessagingHook[Any]:
+        """Return the hook; use it in a ``with`` block."""
+        from airflow_messaging.hooks.registry import hook_for
+
+        return hook_for(self.conn_id)
+
+    def look(self, context: Context) -> Any:
+        """Ask once; return the result, or None to wait on."""
+        raise NotImplementedError
+
+    def make_trigger(self, end_at: datetime) -> Any:
+        """Return the trigger that goes on waiting until ``end_at``."""
+        raise NotImplementedError
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Ask once. A service that is out of reach for the moment is asked again; other errors end the wait."""
+        from airflow_messaging.exceptions import is_passing
+
+        try:
+            result = self.look(context)
+        except Exception as error:
+            if not is_passing(error):
+                raise
+            self.log.warning("The service cannot be asked now, the wait goes on: %s", error)
+            result = None
+        return PokeReturnValue(is_done=result is not None, xcom_value=result)
+
+    def execute(self, context: Context) -> Any:
+        """Ask once, then wait in the way that ``deferrable`` and ``mode`` say."""
+        if not self.deferrable:
+            return super().execute(context)
+        end_at = datetime.now(UTC) + timedelta(seconds=self.timeout)
+        try:
+            first = self.poke(context)
+        except Exception as error:
+            self._fail(error)
+        return first.xcom_value if first.is_done else self._wait(end_at)
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
+        """Take what the trigger brought.
+
+        :param event: The trigger's event.
+        :return: What the sensor returns.
+        """
+        from airflow.providers.common.compat.sdk import AirflowSensorTimeout
+
+        from airflow_messaging.exceptions import MessagingError, from_dict
+
+        event = event or {}
+        if event.get("status") == "timeout":
+            raise AirflowSensorTimeout(f"Nothing came within {self.timeout:g} seconds")
+        if event.get("status") == "error":
+            self._fail(from_dict(event["error"]))
+        if event.get("status") != "found":
+            self._fail(MessagingError("the trigger ended without a result"))
+        return self.found(event)
+
+    def found(self, event: dict[str, Any]) -> Any:
+        """Return the sensor's result from the trigger's event."""
+        raise NotImplementedError
+
+    def _wait(self, end_at: datetime) -> NoReturn:
+        remaining = max(timedelta(0), end_at - datetime.now(UTC))
+        self.defer(trigger=self.make_trigger(end_at), method_name="execute_complete", timeout=remaining + _GRACE)
+
+    def _fail(self, error: Exception) -> NoReturn:
+        """Fail as poke mode does, where ``never_fail`` skips on any error and ``soft_fail`` on timeouts only."""
+        from airflow.providers.common.compat.sdk import AirflowSkipException
+
+        if self.never_fail:
+            raise AirflowSkipException("Skipping due to never_fail is set to True.") from error
+        raise error
+
+
+class NextMessageSensor(MessagingSensor):
+    """Wait for the next message and return it.
+
+    **Delivery**: at least once. Nothing is acknowledged until the DAG says so with ``MarkMessagesReadOperator``; until
+    then a message comes again.
+
+    :param conn_id: A connection of any of the five types.
+    :param after: Where to begin. Default: with everything unread where the service has a read flag, and otherwise with
+        the start of the DAG run. Also ``"earliest"``, ``"now"`` (when the task first runs), a time (without a zone: in
+        the connection's), or the JSON of a message, a receipt or a cursor.
+    :param reader: Name of a reader that keeps its place between DAG runs, where the service has no read flag; it moves
+        with ``MarkMessagesReadOperator`` only. Not together with ``after``.
+    :param deferrable: Wait in the triggerer. Default yes; otherwise ``mode`` decides between poke and reschedule.
+    :param poke_interval: Seconds between two questions. Default 10. Go Integrate Me holds the connection instead.
+    :param timeout: Seconds to wait in all.
+    :return: The message as JSON.
+    """
+
+    template_fields: Sequence[str] = ("conn_id", "after", "reader")
+
+    def __init__(self, *, conn_id: str, after: Any = None, reader: str | None = None, **kwargs: Any) -> None:
+        super().__init__(conn_id=conn_id, **kwargs)
+        if after is not None and reader is not None:
+            raise ValueError("after and reader exclude each other: a reader keeps its own place")
+        self.after = after
+        self.reader = reader
+        self._cursor: dict[str, Any] | None = None
+
+    def look(self, context: Context) -> Any:
+        """Ask once for the next message."""
+        from airflow_messaging.services.receiving import Cursor
+
+        with self.hook() as hook:
+            if self._cursor is None:
+                self._cursor = self._start(hook, context).to_dict()
+            batch = hook.poll(Cursor.from_dict(self._cursor), limit=1)
+        return batch.messages[0].to_dict() if batch.messages else None
+
+    def make_trigger(self, end_at: datetime) -> Any:
+        """Return the trigger that goes on waiting."""
+        from airflow_messaging.triggers.messages import NextMessageTrigger
+
+        return NextMessageTrigger(
+            conn_id=self.conn_id, cursor=self._cursor, poke_interval=self.poke_interval, end_at=end_at.isoformat()
+        )
+
+    def found(self, event: dict[str, Any]) -> Any:
+        """Return the message; one that was too large for the trigger's event is fetched here."""
+        if event.get("message") is not None:
+            return event["message"]
+        with self.hook() as hook:
+            return hook.message(event["message_id"]).to_dict()
+
+    def _start(self, hook: MessagingHook[Any], context: Context) -> Any:
+        from airflow_messaging import readers
+        from airflow_messaging.services.receiving import Cursor, start
+
+        if self.reader is not None and not hook.service.has_read_flag:
+            kept = readers.load(self.conn_id, self.reader)
+            if kept is not None:
+                return kept
+        cursor: Cursor = hook.run(start(hook.service, self.after, run_started=self._run_started(context)))
+        if self.reader is not None and not hook.service.has_read_flag:
+            readers.save(self.conn_id, self.reader, cursor)
+        return cursor
+
+    def _run_started(self, context: Context) -> datetime:
+        """Return when the wait began; "now" stays where it was when a rescheduled task comes back."""
+        if self.after == "now" and self.reschedule:
+            first: datetime | None = context["ti"].get_first_reschedule_date(context)
+            return first or datetime.now(UTC)
+        return context["dag_run"].start_date or datetime.now(UTC)
+
+
+class MessageStatusSensor(MessagingSensor):
+    """Wait until a sent message has come far enough.
+
+    :param conn_id: A connection to a service that tells the status: MDI g8teway, SerwerSMS.pl, SendHub.
+    :param message_id: Id of the message, or the receipt that a send operator returned.
+    :param wait_for: ``sent``, ``delivered`` or ``scheduled``. Default ``sent``. A message that failed ends the wait
+        with an error.
+    :param deferrable: Wait in the triggerer. Default yes.
+    :param poke_interval: Seconds between two questions. Default 10.
+    :return: The status reached.
+    """
+
+    template_fields: Sequence[str] = ("conn_id", "message_id", "wait_for")
+
+    def __init__(self, *, conn_id: str, message_id: Any, wait_for: str = "sent", **kwargs: Any) -> None:
+        super().__init__(conn_id=conn_id, **kwargs)
+        self.message_id = message_id
+        self.wait_for = wait_for
+
+    def look(self, context: Context) -> Any:
+        """Ask once for the status."""
+        from airflow_messaging.services.sending import reached
+
+        with self.hook() as hook:
+            return hook.run(reached(hook.service, self._id(), self.wait_for))
+
+    def make_trigger(self, end_at: datetime) -> Any:
+        """Return the trigger that goes on waiting."""
+        from airflow_messaging.triggers.messages import MessageStatusTrigger
+
+        return MessageStatusTrigger(
+            conn_id=self.conn_id,
+            message_id=self._id(),
+            wait_for=self.wait_for,
+            poke_interval=self.poke_interval,
+            end_at=end_at.isoformat(),
+        )
+
+    def found(self, event: dict[str, Any]) -> Any:
+        """Return the status reached."""
+        return event["reached"]
+
+    def _id(self) -> str:
+        return str(self.message_id["id"] if isinstance(self.message_id, dict) else self.message_id)
