@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-_PHONE = re.compile(r"\+?\d[\d\s()-]{6,}\d")
+_DATE_OR_PHONE = re.compile(r"(?P<date>(?<!\d)(?:19|20)\d\d-[01]\d-[0-3]\d(?!\d))|\+?\d[\d\s()-]{6,}\d")
 _LONGEST_SHOWN = 300
 
 
@@ -20,7 +20,7 @@ def without_phone_numbers(text: str) -> str:
     :param text: Any text, such as a service's own error message.
     :return: The text, safe to log.
     """
-    return _PHONE.sub("<number>", text)
+    return _DATE_OR_PHONE.sub(lambda found: found["date"] or "<number>", text)
 
 
 class MessagingError(Exception):

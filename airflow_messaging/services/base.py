@@ -44,7 +44,7 @@ class JsonBody:
 class FormBody:
     """A body sent as an urlencoded form; names may repeat."""
 
-    fields: tuple[tuple[str, str], ...] = dataclasses.field(repr=False)
+    fields: tuple[tuple[str, str | bytes], ...] = dataclasses.field(repr=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -324,6 +324,8 @@ class Service(abc.ABC):
         return datetime.fromtimestamp(self.clock().timestamp() + self.skew_s, UTC)
 
 
+_LONGEST_WAIT_DIGITS = 9
+
 _UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 
 
@@ -351,8 +353,8 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
     """
     if value is None:
         return None
-    if value.strip().isdigit():
-        return float(value)
+    if value.isascii() and value.strip().isdigit():
+        return float(value.strip()[:_LONGEST_WAIT_DIGITS])
     date = parse_http_date(value)
     return max(0.0, (date - now).total_seconds()) if date else None
 

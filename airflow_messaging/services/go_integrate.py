@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
-from urllib.parse import quote
 
 from airflow_messaging.exceptions import ProtocolError, UnsupportedFeature
 from airflow_messaging.messages import Attachment, Message, Receipt, Status, Upload, upload_from_bytes
@@ -27,13 +26,20 @@ from airflow_messaging.services.base import (
     one_recipient,
     require,
 )
-from airflow_messaging.services.parsing import Reader, header_token, only_known, parse_json, text_or_content
+from airflow_messaging.services.parsing import (
+    Reader,
+    header_token,
+    only_known,
+    parse_json,
+    path_segment,
+    text_or_content,
+)
 
 MAX_DEVIATION_S = 300
 """The service refuses a ``request-timestamp`` that is further from its own clock."""
 
 NOTHING_NEWER = frozenset({204, 404})
-"""The documents do not say how "nothing newer" looks, so every quiet answer counts as it."""
+"""The documents do not say how "nothing newer" and "expired" look, so every quiet answer counts as that."""
 
 WAIT_HOLD_S = 75.0
 """How long to listen on ``wait-next-message``: longer than the 60 s after which proxies cut idle connections."""
@@ -140,7 +146,7 @@ class GoIntegrate(Service):
         """
         return Call(
             endpoint="get-message",
-            request=Request(method="GET", url=f"get-message/{_link(link)}"),
+            request=Request(method="GET", url=f"get-message/{path_segment('link', link)}"),
             parse=lambda response: self._parse_file("get-message", response),
             repeatable=True,
             body_limit=INLINE_LIMIT,
@@ -227,7 +233,7 @@ class GoIntegrate(Service):
         yield from ()
         return Call(
             endpoint="get-message",
-            request=Request(method="GET", url=f"get-message/{_link(attachment.id)}"),
+            request=Request(method="GET", url=f"get-message/{path_segment('link', attachment.id)}"),
             parse=lambda _: None,
             repeatable=True,
         )
@@ -293,7 +299,7 @@ class GoIntegrate(Service):
 
     def _fetch_if_there(self, entry: Message) -> Call[Message | None]:
         def parse(response: Response) -> Message | None:
-            return self._parse_file("get-message", response, entry) if response.status == 200 else None
+            return None if _is_quiet(response) else self._parse_file("get-message", response, entry)
 
         call = self.get_message(entry.id)
         return Call(
@@ -301,19 +307,18 @@ class GoIntegrate(Service):
             request=call.request,
             parse=parse,
             repeatable=True,
-            accept=frozenset({404}),
+            accept=NOTHING_NEWER,
             body_limit=call.body_limit,
             cut=True,
         )
 
     def _next(self, endpoint: str, after: str, *, hold: float) -> Call[Message | None]:
         def parse(response: Response) -> Message | None:
-            quiet = response.status in NOTHING_NEWER or (not response.body and response.header("Message-Link") is None)
-            return None if quiet else self._parse_file(endpoint, response)
+            return None if _is_quiet(response) else self._parse_file(endpoint, response)
 
         return Call(
             endpoint=endpoint,
-            request=Request(method="GET", url=f"{endpoint}/{_link(after)}", hold=hold),
+            request=Request(method="GET", url=f"{endpoint}/{path_segment('after', after)}", hold=hold),
             parse=parse,
             repeatable=True,
             accept=NOTHING_NEWER,
@@ -347,6 +352,5 @@ class GoIntegrate(Service):
         )
 
 
-def _link(link: str) -> str:
-    require(isinstance(link, str) and link.strip(), "link", link, "a message's link")
-    return quote(link, safe="")
+def _is_quiet(response: Response) -> bool:
+    return response.status in NOTHING_NEWER or (not response.body and response.header("Message-Link") is None)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from airflow_messaging.exceptions import InvalidInput, ProtocolError
 from airflow_messaging.messages import JsonDict
@@ -17,6 +18,7 @@ T = TypeVar("T")
 _LONGEST_NUMBER = 18
 _LONGEST_WORDS = 1000
 _MOST_ERRORS = 20
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 
 
 class Reader:
@@ -47,8 +49,8 @@ class Reader:
         raise self._wrong(" or ".join(names), "a text or a whole number", self.record.get(names[0]))
 
     def optional_identifier(self, *names: str) -> str | None:
-        """Return the first of these fields that is there, or None."""
-        return self.identifier(*names) if any(self.has(name) for name in names) else None
+        """Return the first of these fields that is there and not empty, or None."""
+        return self.identifier(*names) if any(self.record.get(name) not in (None, "") for name in names) else None
 
     def text(self, name: str) -> str | None:
         """Return a text field; None if it is absent or null."""
@@ -69,6 +71,13 @@ class Reader:
         """Return a list field; an absent or null one is empty."""
         return self._typed(name, list, "a list") or []
 
+    def texts(self, name: str) -> list[str]:
+        """Return a list of texts; an absent or null one is empty."""
+        values = self.items(name)
+        if not all(isinstance(value, str) for value in values):
+            raise self._wrong(name, "a list of texts", values)
+        return values
+
     def child(self, *names: str) -> Reader:
         """Return a reader of the object in the first of these fields that is there."""
         value = next((self.record[name] for name in names if self.has(name)), None)
@@ -77,13 +86,13 @@ class Reader:
         return Reader(self.service, self.endpoint, value)
 
     def time(self, name: str, zone: tzinfo) -> datetime | None:
-        """Return a time, aware, in UTC; None if it is absent or null.
+        """Return a time, aware, in UTC; None if it is absent, null or empty.
 
         :param name: Name of the field.
         :param zone: The zone of times that are written without one.
         """
         value = self.text(name)
-        if value is None:
+        if not value:
             return None
         try:
             return parse_time(value, zone)
@@ -149,6 +158,31 @@ def as_utc(field: str, value: datetime | str, zone: tzinfo) -> datetime:
         raise InvalidInput(field, value, "a datetime or ISO 8601 text") from None
 
 
+def latest_reading(when: datetime, zone: tzinfo, now: datetime) -> datetime:
+    """Settle what a time written without an offset means in the hour that autumn repeats.
+
+    :param when: The time by its earlier reading, aware.
+    :param zone: The zone in which it was written.
+    :param now: The present time, aware.
+    :return: The later reading unless it lies in the future: the earlier one might lie behind a reader's cursor.
+    """
+    later = when.astimezone(zone).replace(fold=1).astimezone(UTC)
+    return later if later <= now else when
+
+
+def before_clocks_go_back(since: datetime, zone: tzinfo) -> datetime:
+    """Return from when to ask a service that compares times written without an offset.
+
+    :param since: From when messages are wanted, aware.
+    :param zone: The zone in which the service writes.
+    :return: ``since``, or an hour earlier if the clocks go back within the hour: what comes then is written with
+        earlier times than ``since``.
+    """
+    hour = timedelta(hours=1)
+    offsets = [when.astimezone(zone).utcoffset() or timedelta() for when in (since, since + hour)]
+    return since - hour if offsets[1] < offsets[0] else since
+
+
 def text_or_content(body: bytes) -> tuple[str | None, bytes | None]:
     """Decide whether a body is text.
 
@@ -189,6 +223,28 @@ def path_segment(field: str, value: str) -> str:
     return quote(value, safe="")
 
 
+def absolute_url(service: str, endpoint: str, url: str, base_url: str) -> str:
+    """Return the absolute form of a URL that came in an answer.
+
+    :param service: Connection type of the service.
+    :param endpoint: The endpoint in the vendor's words.
+    :param url: The URL, absolute or a path below ``base_url``.
+    :param base_url: Root of the API.
+    :return: The URL, with everything percent-encoded that must be.
+    :raises ProtocolError: If it is no URL of the web.
+    """
+    whole = url if _SCHEME.match(url) else f"{base_url}/{url.lstrip('/')}"
+    encoded = quote(whole, safe="%/:?&=~+!$,;'()*@[]", errors="replace")
+    try:
+        parts = urlsplit(encoded)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ProtocolError(service, endpoint, "not a URL of the web")
+    return encoded
+
+
 def whole_number(field: str, value: object, lowest: int, highest: int | None = None, *, expected: str = "") -> int:
     """Return a whole number that a DAG author gave.
 
@@ -203,7 +259,11 @@ def whole_number(field: str, value: object, lowest: int, highest: int | None = N
     number = value
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= _LONGEST_NUMBER:
         number = int(value)
-    if not isinstance(number, int) or isinstance(number, bool) or not lowest <= number <= (highest or number):
+    if (
+        not isinstance(number, int)
+        or isinstance(number, bool)
+        or not lowest <= number <= (number if highest is None else highest)
+    ):
         bounds = f"from {lowest} to {highest}" if highest is not None else f">= {lowest}"
         raise InvalidInput(field, value, expected or f"a whole number {bounds}")
     return number

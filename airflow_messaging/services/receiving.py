@@ -19,6 +19,9 @@ from airflow_messaging.services.parsing import as_utc
 
 OVERLAP = timedelta(minutes=10)
 
+SLACK = timedelta(minutes=1)
+"""How far the time that a message had in a long poll, which is ours, may lie from the one it has in a list."""
+
 _AFTER = "None, 'now', 'earliest', a time, or the JSON of a message, a receipt or a cursor"
 
 
@@ -46,8 +49,9 @@ class Cursor:
     @property
     def newest(self) -> str | None:
         """Id of the newest message handed over, if it is known."""
-        dated = [(when, id_) for id_, when in self.seen.items() if when is not None]
-        return max(dated)[1] if dated else next(reversed(list(self.seen)), None)
+        # Of several within one second the one that was handed over last.
+        dated = [(when, place, id_) for place, (id_, when) in enumerate(self.seen.items()) if when is not None]
+        return max(dated)[2] if dated else next(reversed(list(self.seen)), None)
 
     def past(self, messages: Iterable[Message]) -> Cursor:
         """Return the cursor that has these messages behind it."""
@@ -64,7 +68,7 @@ class Cursor:
         start = self.window_start
         if start is None:
             return self
-        seen = {id_: when for id_, when in self.seen.items() if when is None or when >= start}
+        seen = {id_: when for id_, when in self.seen.items() if when is None or when >= start - SLACK}
         return dataclasses.replace(self, seen=seen)
 
     def to_dict(self) -> JsonDict:
@@ -162,7 +166,15 @@ def wait(service: Service, cursor: Cursor, *, limit: int | None = None) -> Flow[
     batch = yield from poll(service, cursor, limit=limit)
     if batch.messages or not service.long_poll or cursor.newest is None:
         return batch
-    held = yield from service.wait_next(cursor.newest)
+    after: str | None = cursor.newest
+    asked: set[str] = set()
+    held: list[Message] = []
+    while after is not None and after not in asked:
+        asked.add(after)
+        held = yield from service.wait_next(after)
+        # A stored cursor may have lost the order within one second. Then the service comes at once with a message
+        # that is known, and would do so for ever.
+        after = held[-1].id if held and all(message.id in cursor.seen for message in held) else None
     return _batch(cursor, held, limit)
 
 
@@ -178,10 +190,17 @@ def acknowledged(service: Service, cursor: Cursor, messages: list[Message]) -> F
     :return: The cursor to store.
     """
     done = {**cursor.seen, **{message.id: message.received_at for message in messages}}
-    still_open = yield from service.received(cursor.window_start, seen=done, limit=1)
-    dated = [when for when in done.values() if when is not None]
-    if still_open and still_open[0].received_at is not None:
-        dated = [when for when in dated if when <= still_open[0].received_at]
+    passed: dict[str, datetime | None] = dict(done)
+    still_open: list[datetime] = []
+    while not still_open:
+        listed = yield from service.received(cursor.window_start, seen=passed, limit=1)
+        unknown = {message.id: message.received_at for message in listed if message.id not in passed}
+        if not unknown:
+            break
+        # Those without a time and those that are not wanted stand in nobody's way, but what comes after them may.
+        still_open = [when for when in unknown.values() if when is not None and not _is_before(when, cursor.floor)]
+        passed |= unknown
+    dated = [when for when in done.values() if when is not None and (not still_open or when <= min(still_open))]
     since = max([*dated, *([cursor.since] if cursor.since else [])], default=None)
     return Cursor(floor=cursor.floor, since=since, seen=done).forget_what_cannot_return()
 
@@ -194,7 +213,11 @@ def _batch(cursor: Cursor, listed: list[Message], limit: int | None) -> Batch:
 
 
 def _before(message: Message, floor: datetime | None) -> bool:
-    return floor is not None and message.received_at is not None and message.received_at < floor
+    return message.received_at is not None and _is_before(message.received_at, floor)
+
+
+def _is_before(when: datetime, floor: datetime | None) -> bool:
+    return floor is not None and when < floor
 
 
 def _to_json(when: datetime | None) -> str | None:

@@ -39,8 +39,8 @@ class UploadStream:
         self._left = upload.size
 
     def __len__(self) -> int:
-        """Return the announced size: HTTP libraries take it for ``Content-Length``."""
-        return self._upload.size
+        """Return how much is left: at first the announced size, which HTTP libraries take for ``Content-Length``."""
+        return max(0, self._left)
 
     def read(self, size: int = -1) -> bytes:
         """Return the next piece.

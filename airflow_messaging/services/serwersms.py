@@ -1,0 +1,378 @@
+"""SerwerSMS.pl: text messages and MMS, the account's name and password in each request's body.
+
+Incoming messages are unread until a call with ``read=true`` hands them out: that call marks what it returns, and it is
+never returned again. So this module looks without the flag, and sets it only for messages that were dealt with.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, tzinfo
+from typing import Any, TypeVar
+from urllib.parse import quote, quote_plus
+
+from airflow_messaging.exceptions import (
+    AuthenticationFailed,
+    InvalidInput,
+    MessagingError,
+    NotFound,
+    ServiceError,
+    Shown,
+    UnsupportedFeature,
+)
+from airflow_messaging.messages import Attachment, JsonDict, Message, Receipt, Status, Upload
+from airflow_messaging.services import serwersms_answers as answers
+from airflow_messaging.services.base import (
+    AuthFlow,
+    Call,
+    Clock,
+    Flow,
+    JsonBody,
+    Refusal,
+    Request,
+    Response,
+    Service,
+    one_recipient,
+    require,
+)
+from airflow_messaging.services.paging import MAX_PAGES, Page, every_item, oldest_first, what_is_new
+from airflow_messaging.services.parsing import Reader, as_utc, before_clocks_go_back, only_known, parse_json
+
+T = TypeVar("T")
+Phone = str | Sequence[str]
+Time = datetime | str
+
+TYPES = ("eco", "nd", "ndi", "pre", "mms")
+MAX_REPORT_IDS = 500
+UNIQUE_ID_LENGTHS = range(3, 51)
+
+LOGIN_CODES = frozenset({"1001", "1002", "1003", "1005", "1007", "1008"})
+"""InvalidUser, InvalidRole and InvalidIP: the account, not the request, is refused."""
+
+
+class SerwerSms(Service):
+    """The SerwerSMS.pl HTTPS API, version 2.
+
+    :param base_url: For example ``https://api2.serwersms.pl``.
+    :param username: The account's name.
+    :param password: The account's password.
+    :param clock: Returns the present time, aware, UTC.
+    :param zone: The zone of all times on the wire, which the documents leave open. Default UTC.
+    """
+
+    name = "serwersms"
+    title = "SerwerSMS.pl"
+    has_read_flag = True
+
+    def __init__(self, base_url: str, *, username: str, password: str, clock: Clock, zone: tzinfo = UTC) -> None:
+        super().__init__(base_url, clock=clock, zone=zone)
+        self._credentials = {"username": username, "password": password}
+
+    # -- endpoints --------------------------------------------------------------------------------------------------
+
+    def messages_recived(
+        self,
+        *,
+        phone: Phone | None = None,
+        date_from: Time | None = None,
+        date_to: Time | None = None,
+        type: str | None = None,
+        ndi: str | None = None,
+        read: bool | None = None,
+        show_contact: bool | None = None,
+        page: int | None = None,
+        limit: int | None = None,
+        order: str | None = None,
+    ) -> Call[Page[Message]]:
+        """List unread incoming messages, one page (``messages/recived``, which is the vendor's spelling).
+
+        :param phone: Only from this number or these numbers.
+        :param date_from: Only sent at this time or later; without a zone, the connection's is meant.
+        :param date_to: Only sent at this time or earlier.
+        :param type: Only of this kind: ``eco``, ``nd``, ``ndi``, ``pre`` or ``mms``. Default: all.
+        :param ndi: Only to this NDI number of the account.
+        :param read: True marks what the call returns as read: it is lost to everybody who asks later.
+        :param show_contact: Whether to add what the account's address book knows of the sender.
+        :param page: Number of the page, from 1.
+        :param limit: The most messages on a page.
+        :param order: The order of the list, in the vendor's words.
+        :return: A call for the page.
+        :raises InvalidInput: If an argument breaks a rule of the documents.
+        """
+        require(type is None or type in TYPES, "type", type, f"one of {', '.join(TYPES)}")
+        # A templated "false" is true to some: this flag must not be set by mistake.
+        require(read is None or isinstance(read, bool), "read", read, "True, False or None")
+        parameters = {
+            "phone": None if phone is None else answers.numbers(phone),
+            "date_from": self._time("date_from", date_from),
+            "date_to": self._time("date_to", date_to),
+            "type": type,
+            "ndi": ndi,
+            "read": read,
+            "show_contact": show_contact,
+            "page": page,
+            "limit": limit,
+            "order": order,
+        }
+
+        def parse(answer: Reader) -> Page[Message]:
+            return answers.received(answer, self.zone, self.now())
+
+        return self._call("messages/recived", parameters, parse, repeatable=not read)
+
+    def messages_recived_all(
+        self, *, phone: Phone | None = None, date_from: Time | None = None, date_to: Time | None = None
+    ) -> Flow[list[Message]]:
+        """List all unread incoming messages, oldest first, page by page, and mark none of them as read.
+
+        The parameters are those of :meth:`messages_recived`.
+        """
+        call = self.messages_recived(phone=phone, date_from=date_from, date_to=date_to)
+        messages = yield from every_item(self.name, _pages_of(call), lambda message: message.id)
+        return oldest_first(messages)
+
+    def messages_send_sms(
+        self,
+        *,
+        phone: Phone,
+        text: str,
+        sender: str | None = None,
+        details: bool = True,
+        utf: bool | None = None,
+        flash: bool | None = None,
+        speed: bool | None = None,
+        test: bool | None = None,
+        date: Time | None = None,
+        unique_id: str | None = None,
+    ) -> Call[Receipt]:
+        """Send a text message (``messages/send_sms``).
+
+        :param phone: The recipient's number, or up to 100,000 numbers.
+        :param text: The message.
+        :param sender: Name that the recipient sees (a FULL message). Default: none, which makes it ECO+.
+        :param details: Whether the answer names each recipient's message; without, the receipt's id is ``unique_id``.
+        :param utf: Whether to keep characters beyond the GSM alphabet.
+        :param flash: Whether to show the message at once, without storing it.
+        :param speed: Whether to send with priority.
+        :param test: Whether to check only, and send nothing.
+        :param date: When to send; without a zone, the connection's is meant. Default: at once.
+        :param unique_id: The client's own id of the message, 3 to 50 characters.
+        :return: A call whose receipt has the first accepted recipient's id, and everybody's in ``raw["items"]``. Its
+            status is ``failed`` if none of several recipients was accepted.
+        :raises InvalidInput: If an argument breaks a rule of the documents.
+        """
+        require(isinstance(text, str) and text, "text", Shown("no text"), "a text that is not empty")
+        fits = unique_id is None or (isinstance(unique_id, str) and len(unique_id) in UNIQUE_ID_LENGTHS)
+        require(fits, "unique_id", unique_id, "3 to 50 characters")
+        require(details or unique_id is not None, "details", details, "True, or a unique_id to know the message by")
+        scheduled_at = None if date is None else as_utc("date", date, self.zone)
+        parameters = {
+            "phone": answers.numbers(phone),
+            "text": text,
+            "sender": sender,
+            "details": details,
+            "utf": utf,
+            "flash": flash,
+            "speed": speed,
+            "test": test,
+            "date": self._time("date", date),
+            "unique_id": unique_id,
+        }
+
+        def parse(answer: Reader) -> Receipt:
+            return answers.receipt(answer, self.now(), scheduled_at, unique_id)
+
+        return self._call("messages/send_sms", parameters, parse, message_id=unique_id)
+
+    def messages_reports(
+        self,
+        *,
+        id: str | Sequence[str] | None = None,
+        unique_id: str | Sequence[str] | None = None,
+        page: int | None = None,
+        limit: int | None = None,
+    ) -> Call[Page[Receipt]]:
+        """Report on sent messages, one page (``messages/reports``); the service keeps reports for about 14 days.
+
+        :param id: Only these messages, at most 500.
+        :param unique_id: Only the messages with these ids of the client.
+        :param page: Number of the page, from 1.
+        :param limit: The most reports on a page.
+        :return: A call for the page.
+        :raises InvalidInput: If there are too many ids.
+        """
+        ids = [id] if isinstance(id, str) else list(id or ())
+        require(len(ids) <= MAX_REPORT_IDS, "id", Shown(f"{len(ids)} ids"), f"at most {MAX_REPORT_IDS} ids")
+        own = unique_id if unique_id is None or isinstance(unique_id, str) else list(unique_id)
+        parameters = {"id": ids or None, "unique_id": own, "page": page, "limit": limit}
+        return self._call(
+            "messages/reports", parameters, lambda answer: answers.reports(answer, self.zone), repeatable=True
+        )
+
+    # -- the vendor-neutral face ------------------------------------------------------------------------------------
+
+    def check(self) -> Call[Any]:
+        """Return ``messages/recived`` with a limit of one and without the read flag."""
+        return self.messages_recived(limit=1)
+
+    def send(
+        self,
+        *,
+        to: str | list[str],
+        text: str | None,
+        subject: str | None,
+        attachments: list[Upload],
+        in_reply_to: str | None,
+        message_id: str,
+        options: Mapping[str, Any],
+    ) -> Flow[Receipt]:
+        """Send a text to one number. ``options``: those of :meth:`messages_send_sms` that say how it is sent."""
+        only_known("options", options, {"sender", "utf", "flash", "speed", "test", "date"})
+        for given, feature in ((subject, "a subject"), (attachments, "attachments"), (in_reply_to, "replies")):
+            if given:
+                raise UnsupportedFeature(self.name, f"{feature} in messages that it sends")
+        receipt: Receipt = yield self.messages_send_sms(
+            phone=one_recipient(self, to),
+            text=text or "",
+            unique_id=message_id if len(message_id) in UNIQUE_ID_LENGTHS else None,
+            **options,
+        )
+        return receipt
+
+    def message(self, message_id: str) -> Flow[Message]:
+        """Look for a message among the unread ones: the service looks none up by its id."""
+        listed = yield from self.messages_recived_all()
+        for message in listed:
+            if message.id == message_id:
+                return message
+        raise self._not_unread()
+
+    def received(self, since: datetime | None, *, seen: Mapping[str, Any], limit: int | None) -> Flow[list[Message]]:
+        """List the unread messages, without marking them."""
+        start = None if since is None else before_clocks_go_back(since, self.zone)
+        listed = yield from self.messages_recived_all(date_from=start)
+        return what_is_new(listed, since, seen)[:limit]
+
+    def status(self, message_id: str) -> Flow[Status]:
+        """Ask for the message's report."""
+        reports: Page[Receipt] = yield self.messages_reports(id=message_id)
+        for report in reports.items:
+            if report.id == message_id:
+                return report.status
+        raise NotFound(self.name, "messages/reports", status=200, message="there is no report on this message")
+
+    def mark_read(self, messages: list[Message]) -> Flow[list[Message]]:
+        """Ask with ``read=true`` for exactly the senders and seconds of these messages.
+
+        :return: Other unread messages of the same senders and seconds: they are marked now, too, and nobody else will
+            get them.
+        """
+        asked_for = {message.id for message in messages}
+        extra: dict[str, Message] = {}
+        for sender, second in dict.fromkeys(_place(message) for message in messages):
+            # Always the first page: what was on it is marked now, and the rest has moved up.
+            call = self.messages_recived(phone=sender, date_from=second, date_to=second, read=True)
+            handed_out: set[str] = set()
+            for _ in range(MAX_PAGES):
+                try:
+                    page: Page[Message] = yield call
+                except MessagingError:
+                    if not extra:
+                        raise
+                    # What was handed out on top must not be lost; what could not be marked will simply come again.
+                    return oldest_first(extra.values())
+                new = [message for message in page.items if message.id not in handed_out]
+                handed_out.update(message.id for message in new)
+                extra.update({message.id: message for message in new if message.id not in asked_for})
+                if not page.more or not new:
+                    break
+        return oldest_first(extra.values())
+
+    def attachment(self, message: Message, attachment: Attachment) -> Flow[Call[None] | bytes]:
+        """Ask for the message once more, and return the attachment's bytes from it; it must still be unread."""
+        sender, second = _place(message)
+
+        def parse(answer: Reader) -> Page[answers.File]:
+            return answers.files(answer, attachment.id)
+
+        at = self._time("received_at", second)
+        call = self._call("messages/recived", {"phone": sender, "date_from": at, "date_to": at}, parse, repeatable=True)
+        files = yield from every_item(self.name, _pages_of(call), lambda file: file.message_id)
+        for file in files:
+            if file.message_id == message.id and file.data is not None:
+                return file.data
+        raise self._not_unread()
+
+    # -- credentials ------------------------------------------------------------------------------------------------
+
+    def auth_flow(self, request: Request) -> AuthFlow:
+        """Add name and password to the body."""
+        yield _with_fields(request, self._credentials)
+
+    def derived_secrets(self) -> Iterable[str]:
+        """Return the password as it looks inside JSON and inside a form, where that is different."""
+        password = self._credentials["password"]
+        return sorted({json.dumps(password)[1:-1], quote(password, safe=""), quote_plus(password)} - {password})
+
+    # -- answers ----------------------------------------------------------------------------------------------------
+
+    def refusal(self, response: Response) -> Refusal:
+        """Read ``{"error": {"code": 1001, "type": "InvalidUser", "message": "…"}}``."""
+        error = Reader(self.name, "error", parse_json(self.name, "error", response)).child("error")
+        words = [text for text in (error.text("type"), error.text("message")) if text]
+        return Refusal(error.optional_identifier("code"), ": ".join(words) or None)
+
+    def error_class(self, status: int, code: str | None) -> type[ServiceError]:
+        """Choose by the vendor's code first: its errors come with HTTP 200."""
+        return AuthenticationFailed if code in LOGIN_CODES else super().error_class(status, code)
+
+    def _call(
+        self,
+        endpoint: str,
+        parameters: JsonDict,
+        parse: Callable[[Reader], T],
+        *,
+        repeatable: bool = False,
+        message_id: str | None = None,
+    ) -> Call[T]:
+        def checked(response: Response) -> T:
+            answer = Reader(self.name, endpoint, parse_json(self.name, endpoint, response))
+            if answer.has("error") and answer.child("error"):
+                raise self.error(endpoint, response)
+            return parse(answer)
+
+        given = {name: value for name, value in parameters.items() if value is not None}
+        request = Request(method="POST", url=endpoint, headers={"Accept": "application/json"}, body=JsonBody(given))
+        return Call(endpoint=endpoint, request=request, parse=checked, repeatable=repeatable, message_id=message_id)
+
+    def _time(self, field: str, value: Time | None) -> str | None:
+        if value is None:
+            return None
+        when = as_utc(field, value, self.zone).astimezone(self.zone)
+        return when.replace(tzinfo=None).isoformat(sep=" ", timespec="seconds")
+
+    def _not_unread(self) -> NotFound:
+        return NotFound(self.name, "messages/recived", status=200, message="not, or no longer, an unread message")
+
+
+def _pages_of(call: Call[Page[T]]) -> Callable[[int, int], Call[Page[T]]]:
+    def page(number: int, _before: int) -> Call[Page[T]]:
+        request = call.request if number == 1 else _with_fields(call.request, {"page": number})
+        return dataclasses.replace(call, request=request)
+
+    return page
+
+
+def _with_fields(request: Request, fields: JsonDict) -> Request:
+    body = request.body if isinstance(request.body, JsonBody) else JsonBody({})
+    return dataclasses.replace(request, body=JsonBody({**body.value, **fields}))
+
+
+def _place(message: Message) -> tuple[str, datetime]:
+    if message.sender is None or message.received_at is None:
+        raise InvalidInput(
+            "message", Shown("one without sender or received_at"), "a message received from SerwerSMS.pl"
+        )
+    return message.sender, message.received_at.replace(microsecond=0)

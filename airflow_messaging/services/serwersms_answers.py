@@ -1,0 +1,182 @@
+"""What SerwerSMS.pl writes: messages with attachments, reports, receipts; and how it takes phone numbers."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+from collections.abc import Sequence
+from datetime import datetime, timedelta, tzinfo
+
+from airflow_messaging.exceptions import ProtocolError, ServiceError, Shown
+from airflow_messaging.messages import Attachment, Message, Receipt, Status
+from airflow_messaging.services.base import require, without
+from airflow_messaging.services.paging import Page
+from airflow_messaging.services.parsing import Reader, latest_reading
+
+MAX_NUMBERS = 100_000
+
+STATUSES = {
+    "saved": Status.QUEUED,
+    "pending": Status.QUEUED,
+    "in_progress": Status.QUEUED,
+    "queued": Status.QUEUED,
+    "sent": Status.SENT,
+    "delivered": Status.DELIVERED,
+    "undelivered": Status.FAILED,
+    "unsent": Status.FAILED,
+}
+
+
+def numbers(phone: str | Sequence[str]) -> str | list[str]:
+    """Return phone numbers as the service wants them.
+
+    :param phone: One number or several.
+    :return: One text or a list of texts.
+    :raises InvalidInput: If there are none or too many, or one is not a text.
+    """
+    listed = [phone] if isinstance(phone, str) else list(phone)
+    good = all(isinstance(number, str) and number.strip() for number in listed)
+    got = Shown(f"{len(listed)} numbers" if good else "an empty number, or one that is not a text")
+    require(good and 0 < len(listed) <= MAX_NUMBERS, "phone", got, f"1 to {MAX_NUMBERS} numbers, each a text")
+    return listed[0] if isinstance(phone, str) else listed
+
+
+def received(answer: Reader, zone: tzinfo, now: datetime) -> Page[Message]:
+    """Read a page of incoming messages.
+
+    :param answer: The answer.
+    :param zone: The zone in which the service writes times.
+    :param now: The present time, aware.
+    """
+    return Page([_message(item, zone, now) for item in _items(answer, "items")], _more(answer))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class File:
+    """Whether a message has a certain attachment, and its bytes.
+
+    :param message_id: The message.
+    :param data: The attachment's bytes; None if the message has no such attachment.
+    """
+
+    message_id: str
+    data: bytes | None = dataclasses.field(repr=False)
+
+
+def files(answer: Reader, attachment_id: str) -> Page[File]:
+    """Read one attachment of each message on a page of incoming messages.
+
+    :param answer: The answer.
+    :param attachment_id: The attachment; unknown to most of the messages.
+    :raises ProtocolError: If its bytes are missing.
+    """
+    found = []
+    for item in _items(answer, "items"):
+        entries = {file.identifier("id"): file for file in _items(item, "attachments")}
+        file = entries.get(attachment_id)
+        if file is not None and file.text("data") is None:
+            raise ProtocolError(answer.service, answer.endpoint, "field 'data': expected a text, got nothing")
+        found.append(File(item.identifier("id"), _decoded(file.text("data") or "") if file else None))
+    return Page(found, _more(answer))
+
+
+def reports(answer: Reader, zone: tzinfo) -> Page[Receipt]:
+    """Read a page of reports.
+
+    :param answer: The answer.
+    :param zone: The zone in which the service writes times.
+    """
+    return Page([_report(item, zone) for item in _items(answer, "items")], _more(answer))
+
+
+def receipt(answer: Reader, now: datetime, scheduled_at: datetime | None, unique_id: str | None) -> Receipt:
+    """Read the answer to a send.
+
+    :param answer: The answer.
+    :param now: The present time by the service's clock.
+    :param scheduled_at: When the message is to be sent, if not at once.
+    :param unique_id: The client's own id, which stands in where the service names none.
+    :raises ServiceError: If the only recipient's message was not sent.
+    """
+    items = _items(answer, "items")
+    accepted = [item for item in items if STATUSES.get(item.text("status") or "") is not Status.FAILED]
+    first = next(iter(accepted or items), Reader(answer.service, answer.endpoint, {}))
+    if not accepted and (len(items) == 1 or (not items and answer.flag("success") is False)):
+        raise ServiceError(
+            answer.service,
+            answer.endpoint,
+            status=200,
+            code=first.optional_identifier("error_code"),
+            message=first.text("error_message") or "the message was not sent",
+        )
+    id_ = first.optional_identifier("id") or unique_id
+    if id_ is None and (accepted or not items):
+        raise ProtocolError(answer.service, answer.endpoint, "field 'items': the message has no id")
+    status = STATUSES.get(first.text("status") or "", Status.QUEUED)
+    return Receipt(
+        service=answer.service,
+        id=id_ or "",
+        status=Status.SCHEDULED if scheduled_at and status is not Status.FAILED else status,
+        # The answer carries no time, and the Date header is cut to whole seconds: one earlier is surely not too late.
+        sent_at=now.replace(microsecond=0) - timedelta(seconds=1),
+        scheduled_at=scheduled_at,
+        raw=answer.record,
+    )
+
+
+def _message(item: Reader, zone: tzinfo, now: datetime) -> Message:
+    attachments = _items(item, "attachments")
+    recipient = item.optional_identifier("to_number")
+    received_at = item.time("recived", zone)
+    raw = {**item.record, "attachments": [without(file.record, "data") for file in attachments]}
+    return Message(
+        service=item.service,
+        id=item.identifier("id"),
+        sender=item.optional_identifier("phone"),
+        recipients=(recipient,) if recipient else (),
+        subject=item.text("title"),
+        text=item.text("text"),
+        received_at=latest_reading(received_at, zone, now) if received_at else None,
+        in_reply_to=item.optional_identifier("message_id"),
+        attachments=tuple(_attachment(file) for file in attachments),
+        raw=raw if attachments else item.record,
+    )
+
+
+def _attachment(file: Reader) -> Attachment:
+    id_ = file.identifier("id")
+    data = file.text("data")
+    try:
+        size = len(_decoded(data)) if data is not None else None
+    except ValueError:
+        # One damaged file must not keep all messages from being received; only downloading it will fail.
+        size = None
+    return Attachment(id=id_, filename=file.text("name") or id_, content_type=file.text("content_type"), size=size)
+
+
+def _report(item: Reader, zone: tzinfo) -> Receipt:
+    word = item.text("status")
+    if word not in STATUSES:
+        raise ProtocolError(item.service, item.endpoint, "field 'status': not a word of the documents")
+    return Receipt(
+        service=item.service,
+        id=item.identifier("id"),
+        status=STATUSES[word],
+        sent_at=item.time("sent", zone),
+        raw=item.record,
+    )
+
+
+def _items(parent: Reader, name: str) -> list[Reader]:
+    return [Reader(parent.service, parent.endpoint, item) for item in parent.items(name)]
+
+
+def _more(answer: Reader) -> bool:
+    paging = answer.child("paging") if answer.has("paging") else None
+    if paging is None or not (paging.has("page") and paging.has("count")):
+        return False
+    return int(paging.identifier("page")) < int(paging.identifier("count"))
+
+
+def _decoded(data: str) -> bytes:
+    return base64.b64decode("".join(data.split()), validate=True)
