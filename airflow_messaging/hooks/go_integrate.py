@@ -41,7 +41,7 @@ class GoIntegrateHook(MessagingHook[GoIntegrate]):
         data: Any,
         message_to: str,
         message_id: str | None = None,
-        message_expires_after: int = DEFAULT_EXPIRY_S,
+        message_expires_after: int | str = DEFAULT_EXPIRY_S,
     ) -> Receipt:
         """Send a file to a route (``send-message``). The file is streamed, never held in memory.
 

@@ -33,6 +33,7 @@ from airflow_messaging.services.parsing import (
     parse_json,
     path_segment,
     text_or_content,
+    whole_number,
 )
 
 MAX_DEVIATION_S = 300
@@ -91,7 +92,7 @@ class GoIntegrate(Service):
         data: Upload,
         message_to: str,
         message_id: str,
-        message_expires_after: int = DEFAULT_EXPIRY_S,
+        message_expires_after: int | str = DEFAULT_EXPIRY_S,
         message_priority: str = "normal",
         pay_for_reply: int = 1,
     ) -> Call[Receipt]:
@@ -108,10 +109,7 @@ class GoIntegrate(Service):
         """
         header_token("message_to", message_to)
         header_token("message_id", message_id)
-        whole = isinstance(message_expires_after, int) and not isinstance(message_expires_after, bool)
-        require(
-            whole and message_expires_after > 0, "message_expires_after", message_expires_after, "whole seconds > 0"
-        )
+        expiry = whole_number("message_expires_after", message_expires_after, 1, expected="whole seconds from 1")
         require(message_priority == "normal", "message_priority", message_priority, "'normal'")
         require(pay_for_reply == 1, "pay_for_reply", pay_for_reply, "1")
         headers = {
@@ -120,7 +118,7 @@ class GoIntegrate(Service):
             "message-to": message_to,
             "message-priority": message_priority,
             "message-md5": data.md5,
-            "message-expires-after": str(message_expires_after),
+            "message-expires-after": str(expiry),
         }
         return Call(
             endpoint="send-message",

@@ -166,7 +166,7 @@ def latest_reading(when: datetime, zone: tzinfo, now: datetime) -> datetime:
     :param now: The present time, aware.
     :return: The later reading unless it lies in the future: the earlier one might lie behind a reader's cursor.
     """
-    later = when.astimezone(zone).replace(fold=1).astimezone(UTC)
+    later = when.astimezone(zone).replace(fold=1).astimezone(UTC).replace(fold=0)
     return later if later <= now else when
 
 

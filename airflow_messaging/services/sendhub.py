@@ -15,7 +15,7 @@ from urllib.parse import quote, quote_plus
 
 from airflow_messaging.exceptions import InvalidInput, Shown, UnsupportedFeature
 from airflow_messaging.messages import Message, Receipt, Status, Upload
-from airflow_messaging.services import sendhub_answers as answers
+from airflow_messaging.services import sendhub_wire as wire
 from airflow_messaging.services.base import (
     AuthFlow,
     Call,
@@ -30,7 +30,7 @@ from airflow_messaging.services.base import (
 )
 from airflow_messaging.services.paging import Page, every_item, what_is_new
 from airflow_messaging.services.parsing import Reader, only_known, parse_json, path_segment, whole_number
-from airflow_messaging.services.sendhub_answers import Thread
+from airflow_messaging.services.sendhub_wire import Thread
 
 Recipients = str | int | Sequence[str | int]
 
@@ -112,7 +112,7 @@ class SendHub(Service):
         return Call(
             endpoint="messages",
             request=Request(method="POST", url="messages/", body=body),
-            parse=lambda response: answers.receipt(self._read("messages", response), self.zone),
+            parse=lambda response: wire.receipt(self._read("messages", response), self.zone),
         )
 
     def get_message(self, message_id: str) -> Call[Message]:
@@ -124,7 +124,7 @@ class SendHub(Service):
         return Call(
             endpoint="messages",
             request=Request(method="GET", url=f"messages/{path_segment('message_id', message_id)}/"),
-            parse=lambda response: answers.message(self._read("messages", response), self.zone),
+            parse=lambda response: wire.message(self._read("messages", response), self.zone),
             repeatable=True,
         )
 
@@ -136,7 +136,7 @@ class SendHub(Service):
         """
 
         def parse(response: Response) -> Message | None:
-            return answers.message(self._read("messages", response), self.zone) if response.body.strip() else None
+            return wire.message(self._read("messages", response), self.zone) if response.body.strip() else None
 
         url = f"messages/{path_segment('message_id', message_id)}/"
         return Call(
@@ -233,14 +233,14 @@ class SendHub(Service):
             unread += [
                 dataclasses.replace(message, sender=message.sender or thread.sender)
                 for message in messages
-                if answers.is_inbound(message.raw) and message.raw.get("unread")
+                if wire.is_inbound(message.raw) and message.raw.get("unread")
             ]
         return what_is_new(unread, since, seen)[:limit]
 
     def status(self, message_id: str) -> Flow[Status]:
         """Get the message's state: the service knows scheduled, queued and sent, and nothing beyond."""
         message: Message = yield self.get_message(message_id)
-        return answers.status(message.raw)
+        return wire.status(message.raw)
 
     def mark_read(self, messages: list[Message]) -> Flow[list[Message]]:
         """Mark each message as read. Nothing is handed out on top."""
@@ -281,7 +281,7 @@ class SendHub(Service):
         return Refusal(
             code=str(code) if isinstance(code, str | int) else None,
             message=words[0] if words else None,
-            retry_after=answers.seconds(record.get("timeLeft")),
+            retry_after=wire.seconds(record.get("timeLeft")),
         )
 
     def _read(self, endpoint: str, response: Response) -> Reader:
@@ -294,11 +294,11 @@ class SendHub(Service):
 
     def _parse_inbox(self, response: Response) -> Page[Thread]:
         items, more = self._items("inbox", response)
-        return Page([answers.thread(item, self.zone) for item in items], more)
+        return Page([wire.thread(item, self.zone) for item in items], more)
 
     def _parse_thread(self, response: Response) -> Page[Message]:
         items, more = self._items("threads", response)
-        return Page([answers.message(item, self.zone) for item in items], more)
+        return Page([wire.message(item, self.zone) for item in items], more)
 
 
 def _recipients(field: str, given: Recipients, most: int, *, numbers: bool) -> list[str | int]:

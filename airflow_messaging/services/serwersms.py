@@ -6,7 +6,6 @@ never returned again. So this module looks without the flag, and sets it only fo
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
@@ -15,7 +14,6 @@ from urllib.parse import quote, quote_plus
 
 from airflow_messaging.exceptions import (
     AuthenticationFailed,
-    InvalidInput,
     MessagingError,
     NotFound,
     ServiceError,
@@ -23,7 +21,7 @@ from airflow_messaging.exceptions import (
     UnsupportedFeature,
 )
 from airflow_messaging.messages import Attachment, JsonDict, Message, Receipt, Status, Upload
-from airflow_messaging.services import serwersms_answers as answers
+from airflow_messaging.services import serwersms_wire as wire
 from airflow_messaging.services.base import (
     AuthFlow,
     Call,
@@ -105,7 +103,7 @@ class SerwerSms(Service):
         # A templated "false" is true to some: this flag must not be set by mistake.
         require(read is None or isinstance(read, bool), "read", read, "True, False or None")
         parameters = {
-            "phone": None if phone is None else answers.numbers(phone),
+            "phone": None if phone is None else wire.numbers(phone),
             "date_from": self._time("date_from", date_from),
             "date_to": self._time("date_to", date_to),
             "type": type,
@@ -118,19 +116,28 @@ class SerwerSms(Service):
         }
 
         def parse(answer: Reader) -> Page[Message]:
-            return answers.received(answer, self.zone, self.now())
+            return wire.received(answer, self.zone, self.now())
 
         return self._call("messages/recived", parameters, parse, repeatable=not read)
 
     def messages_recived_all(
-        self, *, phone: Phone | None = None, date_from: Time | None = None, date_to: Time | None = None
+        self,
+        *,
+        phone: Phone | None = None,
+        date_from: Time | None = None,
+        date_to: Time | None = None,
+        type: str | None = None,
+        ndi: str | None = None,
+        show_contact: bool | None = None,
     ) -> Flow[list[Message]]:
         """List all unread incoming messages, oldest first, page by page, and mark none of them as read.
 
         The parameters are those of :meth:`messages_recived`.
         """
-        call = self.messages_recived(phone=phone, date_from=date_from, date_to=date_to)
-        messages = yield from every_item(self.name, _pages_of(call), lambda message: message.id)
+        call = self.messages_recived(
+            phone=phone, date_from=date_from, date_to=date_to, type=type, ndi=ndi, show_contact=show_contact
+        )
+        messages = yield from every_item(self.name, wire.pages_of(call), lambda message: message.id)
         return oldest_first(messages)
 
     def messages_send_sms(
@@ -169,7 +176,7 @@ class SerwerSms(Service):
         require(details or unique_id is not None, "details", details, "True, or a unique_id to know the message by")
         scheduled_at = None if date is None else as_utc("date", date, self.zone)
         parameters = {
-            "phone": answers.numbers(phone),
+            "phone": wire.numbers(phone),
             "text": text,
             "sender": sender,
             "details": details,
@@ -182,7 +189,7 @@ class SerwerSms(Service):
         }
 
         def parse(answer: Reader) -> Receipt:
-            return answers.receipt(answer, self.now(), scheduled_at, unique_id)
+            return wire.receipt(answer, self.now(), scheduled_at, unique_id)
 
         return self._call("messages/send_sms", parameters, parse, message_id=unique_id)
 
@@ -208,7 +215,7 @@ class SerwerSms(Service):
         own = unique_id if unique_id is None or isinstance(unique_id, str) else list(unique_id)
         parameters = {"id": ids or None, "unique_id": own, "page": page, "limit": limit}
         return self._call(
-            "messages/reports", parameters, lambda answer: answers.reports(answer, self.zone), repeatable=True
+            "messages/reports", parameters, lambda answer: wire.reports(answer, self.zone), repeatable=True
         )
 
     # -- the vendor-neutral face ------------------------------------------------------------------------------------
@@ -271,7 +278,7 @@ class SerwerSms(Service):
         """
         asked_for = {message.id for message in messages}
         extra: dict[str, Message] = {}
-        for sender, second in dict.fromkeys(_place(message) for message in messages):
+        for sender, second in dict.fromkeys(wire.place(message) for message in messages):
             # Always the first page: what was on it is marked now, and the rest has moved up.
             call = self.messages_recived(phone=sender, date_from=second, date_to=second, read=True)
             handed_out: set[str] = set()
@@ -292,14 +299,14 @@ class SerwerSms(Service):
 
     def attachment(self, message: Message, attachment: Attachment) -> Flow[Call[None] | bytes]:
         """Ask for the message once more, and return the attachment's bytes from it; it must still be unread."""
-        sender, second = _place(message)
+        sender, second = wire.place(message)
 
-        def parse(answer: Reader) -> Page[answers.File]:
-            return answers.files(answer, attachment.id)
+        def parse(answer: Reader) -> Page[wire.File]:
+            return wire.files(answer, attachment.id)
 
         at = self._time("received_at", second)
         call = self._call("messages/recived", {"phone": sender, "date_from": at, "date_to": at}, parse, repeatable=True)
-        files = yield from every_item(self.name, _pages_of(call), lambda file: file.message_id)
+        files = yield from every_item(self.name, wire.pages_of(call), lambda file: file.message_id)
         for file in files:
             if file.message_id == message.id and file.data is not None:
                 return file.data
@@ -309,7 +316,7 @@ class SerwerSms(Service):
 
     def auth_flow(self, request: Request) -> AuthFlow:
         """Add name and password to the body."""
-        yield _with_fields(request, self._credentials)
+        yield wire.with_fields(request, self._credentials)
 
     def derived_secrets(self) -> Iterable[str]:
         """Return the password as it looks inside JSON and inside a form, where that is different."""
@@ -355,24 +362,3 @@ class SerwerSms(Service):
 
     def _not_unread(self) -> NotFound:
         return NotFound(self.name, "messages/recived", status=200, message="not, or no longer, an unread message")
-
-
-def _pages_of(call: Call[Page[T]]) -> Callable[[int, int], Call[Page[T]]]:
-    def page(number: int, _before: int) -> Call[Page[T]]:
-        request = call.request if number == 1 else _with_fields(call.request, {"page": number})
-        return dataclasses.replace(call, request=request)
-
-    return page
-
-
-def _with_fields(request: Request, fields: JsonDict) -> Request:
-    body = request.body if isinstance(request.body, JsonBody) else JsonBody({})
-    return dataclasses.replace(request, body=JsonBody({**body.value, **fields}))
-
-
-def _place(message: Message) -> tuple[str, datetime]:
-    if message.sender is None or message.received_at is None:
-        raise InvalidInput(
-            "message", Shown("one without sender or received_at"), "a message received from SerwerSMS.pl"
-        )
-    return message.sender, message.received_at.replace(microsecond=0)

@@ -1,17 +1,20 @@
-"""What SerwerSMS.pl writes: messages with attachments, reports, receipts; and how it takes phone numbers."""
+"""What goes over the wire to and from SerwerSMS.pl: numbers and pages in requests; messages, reports and receipts."""
 
 from __future__ import annotations
 
 import base64
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, tzinfo
+from typing import TypeVar
 
-from airflow_messaging.exceptions import ProtocolError, ServiceError, Shown
-from airflow_messaging.messages import Attachment, Message, Receipt, Status
-from airflow_messaging.services.base import require, without
+from airflow_messaging.exceptions import InvalidInput, ProtocolError, ServiceError, Shown
+from airflow_messaging.messages import Attachment, JsonDict, Message, Receipt, Status
+from airflow_messaging.services.base import Call, JsonBody, Request, require, without
 from airflow_messaging.services.paging import Page
 from airflow_messaging.services.parsing import Reader, latest_reading
+
+T = TypeVar("T")
 
 MAX_NUMBERS = 100_000
 
@@ -39,6 +42,35 @@ def numbers(phone: str | Sequence[str]) -> str | list[str]:
     got = Shown(f"{len(listed)} numbers" if good else "an empty number, or one that is not a text")
     require(good and 0 < len(listed) <= MAX_NUMBERS, "phone", got, f"1 to {MAX_NUMBERS} numbers, each a text")
     return listed[0] if isinstance(phone, str) else listed
+
+
+def with_fields(request: Request, fields: JsonDict) -> Request:
+    """Return a copy of a request with these fields added to its body."""
+    body = request.body if isinstance(request.body, JsonBody) else JsonBody({})
+    return dataclasses.replace(request, body=JsonBody({**body.value, **fields}))
+
+
+def pages_of(call: Call[Page[T]]) -> Callable[[int, int], Call[Page[T]]]:
+    """Return what makes the call for each page, given the one for the first."""
+
+    def page(number: int, _before: int) -> Call[Page[T]]:
+        request = call.request if number == 1 else with_fields(call.request, {"page": number})
+        return dataclasses.replace(call, request=request)
+
+    return page
+
+
+def place(message: Message) -> tuple[str, datetime]:
+    """Return what a received message can be asked for by: its sender and its second.
+
+    :param message: The message.
+    :raises InvalidInput: If it lacks either.
+    """
+    if message.sender is None or message.received_at is None:
+        raise InvalidInput(
+            "message", Shown("one without sender or received_at"), "a message received from SerwerSMS.pl"
+        )
+    return message.sender, message.received_at.replace(microsecond=0)
 
 
 def received(answer: Reader, zone: tzinfo, now: datetime) -> Page[Message]:

@@ -1,0 +1,1 @@
+"""Go Integrate Me, imitated."""

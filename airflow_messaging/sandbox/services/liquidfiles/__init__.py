@@ -1,0 +1,1 @@
+"""LiquidFiles, imitated."""

@@ -1,0 +1,1 @@
+"""MDI g8teway, imitated."""

@@ -1,0 +1,1 @@
+"""SerwerSMS.pl, imitated."""
