@@ -29,7 +29,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     subcommands = parser.add_subparsers(title="subcommands", required=True, metavar="COMMAND")
     _add_sandbox(subcommands)
+    _add_check(subcommands)
     return parser
+
+
+def _add_check(subcommands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    about = "Try a connection with one harmless read: what Airflow's Test button does, which is off by default."
+    parser = subcommands.add_parser("check", help=about, description=about)
+    parser.add_argument("conn_id", metavar="CONN_ID", help="the connection, from Airflow's secrets backends")
+    parser.set_defaults(run=_run_check)
 
 
 def _add_sandbox(subcommands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -79,6 +87,22 @@ def _run_sandbox(arguments: argparse.Namespace) -> int:
             print(f"airflow-messaging: cannot listen on {arguments.host}:{arguments.port}: {error}", file=sys.stderr)
             return 1
     return 0
+
+
+def _run_check(arguments: argparse.Namespace) -> int:
+    from airflow.models import Connection
+    from airflow.providers.common.compat.sdk import AirflowNotFoundException
+
+    from airflow_messaging.exceptions import MessagingError
+    from airflow_messaging.hooks.registry import with_connection
+
+    try:
+        connection = Connection.get_connection_from_secrets(arguments.conn_id)
+        accepted, said = with_connection(arguments.conn_id, connection).test_connection()
+    except (AirflowNotFoundException, MessagingError) as error:
+        accepted, said = False, str(error)
+    print(f"{arguments.conn_id}: {said}", file=sys.stdout if accepted else sys.stderr)
+    return 0 if accepted else 1
 
 
 async def _serve(arguments: argparse.Namespace, spool_dir: Path) -> None:

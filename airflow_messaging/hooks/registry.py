@@ -30,7 +30,7 @@ def hook_for(conn_id: str) -> MessagingHook[Any]:
     :param conn_id: A connection of any of this provider's types.
     :raises InvalidInput: If the connection has another type.
     """
-    return _with_connection(conn_id, BaseHook.get_connection(conn_id))
+    return with_connection(conn_id, BaseHook.get_connection(conn_id))
 
 
 async def async_hook_for(conn_id: str) -> MessagingHook[Any]:
@@ -41,10 +41,16 @@ async def async_hook_for(conn_id: str) -> MessagingHook[Any]:
     """
     from airflow.providers.common.compat.connection import get_async_connection
 
-    return _with_connection(conn_id, await get_async_connection(conn_id))
+    return with_connection(conn_id, await get_async_connection(conn_id))
 
 
-def _with_connection(conn_id: str, connection: Any) -> MessagingHook[Any]:
+def with_connection(conn_id: str, connection: Any) -> MessagingHook[Any]:
+    """Return the hook for a connection that has been looked up already.
+
+    :param conn_id: Its id.
+    :param connection: Airflow's connection.
+    :raises InvalidInput: If it is not one of this provider's types.
+    """
     hook = hook_class(connection.conn_type)(conn_id)
     hook.connection = connection
     return hook

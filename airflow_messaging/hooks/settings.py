@@ -54,7 +54,7 @@ def read_settings(row: ConnectionType, connection: Any, extra: dict[str, Any]) -
     values = _read_extra(row, extra)
     base_url = _base_url(row, connection, allow_insecure=values["allow_insecure"])
     if row.login is not None and not (connection.login or "").strip():
-        raise InvalidInput("login", Shown("nothing"), f"the {row.login.lower()}")
+        raise InvalidInput("login", Shown("nothing"), row.login)
     transport = TransportOptions(
         connect_timeout=float(values["connect_timeout"]),
         read_timeout=float(values["read_timeout"]),
@@ -73,9 +73,9 @@ def read_settings(row: ConnectionType, connection: Any, extra: dict[str, Any]) -
 
 def _password(row: ConnectionType, password: str | None) -> str:
     if not password:
-        raise InvalidInput("password", Shown("nothing"), f"the {row.password.lower()}")
+        raise InvalidInput("password", Shown("nothing"), row.password)
     if set(password) == {"*"}:
-        raise InvalidInput("password", Shown("the mask '***'"), f"the {row.password.lower()} itself, entered again")
+        raise InvalidInput("password", Shown("the mask '***'"), f"{row.password} itself, entered again")
     return password
 
 

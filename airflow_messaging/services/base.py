@@ -264,7 +264,11 @@ class Service(abc.ABC):
 
     def is_own(self, url: str) -> bool:
         """Say whether an absolute URL has the origin of this connection, so that credentials may go there."""
-        return _origin(url) == _origin(self.base_url)
+        try:
+            return _origin(url) == _origin(self.base_url)
+        except ValueError:
+            # A stranger's address that cannot be read is not ours.
+            return False
 
     def observe(self, response: Response) -> None:
         """Learn from the answer's ``Date`` how far the service's clock is from ours."""

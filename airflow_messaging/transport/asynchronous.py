@@ -26,13 +26,13 @@ from airflow_messaging.transport.driving import Finished, advance
 from airflow_messaging.transport.files import Sink
 from airflow_messaging.transport.options import (
     MAX_REDIRECTS,
-    USER_AGENT,
     TransportOptions,
     ca_file_from_environment,
     full_url,
     lost,
     proxy_for,
     redirected,
+    with_own_headers,
 )
 from airflow_messaging.transport.progress import Progress
 from airflow_messaging.transport.retry import retrying
@@ -42,7 +42,7 @@ SinkFactory = Callable[[], Sink]
 
 log = logging.getLogger(__name__)
 
-_NEVER_LEFT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
+_NEVER_LEFT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
 _SMALL_BODY = 64 * 1024
 
 
@@ -139,10 +139,12 @@ class AsyncTransport:
             error: MessagingError
             try:
                 response = await self._send(session, call, request, sink, opened)
+            except aiohttp.InvalidURL:
+                error = ProtocolError(self.service.name, call.endpoint, "not a usable address")
             except _NEVER_LEFT as problem:
                 error = ConnectFailed(self.service.name, call.endpoint, type(problem).__name__)
             except (aiohttp.ClientError, TimeoutError, OSError) as problem:
-                error = lost(self.service, call, type(problem).__name__)
+                error = _from_our_side(problem) or lost(self.service, call, type(problem).__name__)
             else:
                 self.service.observe(response)
                 return response
@@ -174,8 +176,8 @@ class AsyncTransport:
         proxy = self._proxy if self.service.is_own(url) else await asyncio.to_thread(proxy_for, url)
         async with session.request(
             request.method,
-            yarl.URL(full_url(self.service, request), encoded=True),
-            headers={"User-Agent": USER_AGENT, "Accept": "*/*", **headers, **request.headers},
+            _parsed(full_url(self.service, request)),
+            headers=with_own_headers({**headers, **request.headers}),
             data=data if data is None or isinstance(data, bytes) else _pieces(data),
             allow_redirects=False,
             timeout=timeout,
@@ -209,6 +211,8 @@ class AsyncTransport:
                     connector=aiohttp.TCPConnector(ssl=context, limit=0),
                     auto_decompress=True,
                 )
+                # Else aiohttp sends reads twice by itself, at once; whether and when to repeat is decided in one place.
+                self._session._retry_connection = False
             return self._session
 
 
@@ -236,6 +240,21 @@ async def _in_threads(sink: SinkFactory) -> AsyncIterator[Sink]:
             await asyncio.to_thread(kept.__exit__, type(error), error, error.__traceback__)
             raise
         await asyncio.to_thread(opened.pop_all().close)
+
+
+def _parsed(url: str) -> yarl.URL:
+    try:
+        return yarl.URL(url, encoded=True)
+    except ValueError:
+        raise aiohttp.InvalidURL("") from None
+
+
+def _from_our_side(problem: BaseException) -> MessagingError | None:
+    """Return our own error where one, such as that of a file that has changed, stopped the library from sending."""
+    cause: BaseException | None = problem
+    while cause is not None and not isinstance(cause, MessagingError):
+        cause = cause.__cause__
+    return cause
 
 
 async def _pieces(data: Readable) -> AsyncIterator[bytes]:

@@ -15,20 +15,20 @@ import tenacity
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from airflow_messaging.exceptions import ConnectFailed, InvalidInput, MessageTooLarge, MessagingError, ProtocolError
+from airflow_messaging.exceptions import ConnectFailed, MessageTooLarge, MessagingError, ProtocolError
 from airflow_messaging.services.base import MEBIBYTE, Call, Exclusive, Flow, Request, Response, Service
 from airflow_messaging.transport.bodies import encode
 from airflow_messaging.transport.driving import Finished, advance
 from airflow_messaging.transport.files import Sink
 from airflow_messaging.transport.options import (
     MAX_REDIRECTS,
-    USER_AGENT,
     TransportOptions,
     ca_file_from_environment,
     full_url,
     lost,
     proxy_for,
     redirected,
+    with_own_headers,
 )
 from airflow_messaging.transport.progress import Progress
 from airflow_messaging.transport.redact import keep_queries_out_of_logs
@@ -157,15 +157,15 @@ class BlockingTransport:
         prepared = requests.Request(
             request.method,
             full_url(self.service, request),
-            headers={"User-Agent": USER_AGENT, "Accept": "*/*", **headers, **request.headers},
+            headers=with_own_headers({**headers, **request.headers}),
             data=cast("Any", data),
         ).prepare()
         url = self.service.url(request)
         proxy = self._proxy if self.service.is_own(url) else proxy_for(url)
-        answer = self._session.send(
+        # Past Session.send, which reads a redirect's body whole and its address without care, even if not to follow it.
+        answer = self._session.get_adapter(prepared.url or url).send(
             prepared,
             stream=True,
-            allow_redirects=False,
             timeout=(self.options.connect_timeout, self.options.read_timeout + request.hold),
             verify=self.options.ca_file or ca_file_from_environment() or True,
             proxies={"http": proxy, "https": proxy} if proxy else {},
@@ -196,8 +196,6 @@ class BlockingTransport:
             return ConnectFailed(self.service.name, call.endpoint, _in_words(reason or problem))
         if isinstance(problem, requests.exceptions.ConnectTimeout) or isinstance(reason, _NEVER_LEFT):
             return ConnectFailed(self.service.name, call.endpoint, _in_words(reason or problem))
-        if isinstance(problem, requests.exceptions.InvalidHeader):
-            return InvalidInput("header", "a value that HTTP cannot carry", "printable text")
         return lost(self.service, call, _in_words(reason or problem))
 
 

@@ -5,12 +5,19 @@ from __future__ import annotations
 import dataclasses
 import os
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from airflow_messaging import __version__
-from airflow_messaging.exceptions import ConnectionLost, DeliveryUnknown, ProtocolError, TransportError
+from airflow_messaging.exceptions import (
+    ConnectionLost,
+    DeliveryUnknown,
+    InvalidInput,
+    ProtocolError,
+    Shown,
+    TransportError,
+)
 from airflow_messaging.services.base import Call, Request, Response, Service
 
 USER_AGENT = f"airflow-provider-messaging/{__version__}"
@@ -47,6 +54,16 @@ def full_url(service: Service, request: Request) -> str:
     return f"{url}{'&' if '?' in url else '?'}{urlencode(request.params)}"
 
 
+def with_own_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the header fields of a request with those that every request has.
+
+    :raises InvalidInput: If a value would change the request around it, or not arrive as it is.
+    """
+    if not all(value.isascii() and value.isprintable() for value in headers.values()):
+        raise InvalidInput("header", Shown("a value that HTTP cannot carry"), "printable ASCII")
+    return {"User-Agent": USER_AGENT, "Accept": "*/*", **headers}
+
+
 def is_plain_http(url: str) -> bool:
     """Say whether a URL would send in clear over a network."""
     parts = urlsplit(url)
@@ -59,13 +76,20 @@ def redirected(service: Service, call: Call[Any], request: Request, response: Re
     Only reads are followed. The new request is built from the clean one, so that no credential goes along; the auth
     flow adds them again where the target is the connection's own origin.
 
-    :raises ProtocolError: If the redirect leads to plain http.
+    :raises ProtocolError: If the redirect leads to plain http, or to an address that cannot be used.
     """
     location = response.header("Location")
     if response.status not in (301, 302, 303, 307, 308) or request.method != "GET" or not location:
         return None
-    target = urljoin(service.url(request), location)
-    if urlsplit(target).scheme not in ("http", "https") or (is_plain_http(target) and not service.is_own(target)):
+    try:
+        target = urljoin(service.url(request), location)
+        parts = urlsplit(target)
+        usable = parts.username is None and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ProtocolError(service.name, call.endpoint, "redirect to an unusable address")
+    if parts.scheme not in ("http", "https") or (is_plain_http(target) and not service.is_own(target)):
         raise ProtocolError(service.name, call.endpoint, "redirect to an insecure address")
     return Request(method="GET", url=target, headers=request.headers)
 
