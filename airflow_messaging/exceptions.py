@@ -185,7 +185,7 @@ class DeliveryUnknown(TransportError):
         self.message_id = message_id
         super().__init__(service, endpoint, problem)
         reference = f" (message id {message_id})" if message_id else ""
-        self.args = (f"{service} {endpoint}: {problem}; it may have been delivered{reference}",)
+        self.args = (f"{service} {endpoint}: {problem}; it may have taken effect{reference}",)
 
 
 class MessageTooLarge(MessagingError):

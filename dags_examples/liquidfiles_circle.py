@@ -39,7 +39,7 @@ def liquidfiles_circle():
     send = LiquidFilesSendMessageOperator(
         task_id="send",
         recipients="{{ params.recipient }}",
-        subject="Contract of {{ ds }}",
+        subject="Contract of {{ dag_run.run_after | ds }}",
         message="Please countersign.",
         attachments=[write_contract()],
     )

@@ -191,6 +191,8 @@ class Service(abc.ABC):
         self.zone = zone
         self.on_secret = on_secret or (lambda _secret: None)
         self.skew_s = 0.0
+        self.listed: list[str] = []
+        """Ids that the last look into the inbox found, oldest first, where the service has long polls."""
 
     @abc.abstractmethod
     def auth_flow(self, request: Request) -> AuthFlow:

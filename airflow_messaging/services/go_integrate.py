@@ -207,6 +207,7 @@ class GoIntegrate(Service):
     def received(self, since: datetime | None, *, seen: Mapping[str, Any], limit: int | None) -> Flow[list[Message]]:
         """List, then fetch each message that is new. One that expires in between is gone for good."""
         listed: list[Message] = yield self.list_messages()
+        self.listed = [message.id for message in listed]
         new = [
             message
             for message in listed

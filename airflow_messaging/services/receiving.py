@@ -156,7 +156,8 @@ def poll(service: Service, cursor: Cursor, *, limit: int | None = None) -> Flow[
 def wait(service: Service, cursor: Cursor, *, limit: int | None = None) -> Flow[Batch]:
     """Ask what is newer, and let the service hold the connection until something is.
 
-    Falls back to one poll where nothing is known yet to be newer *than*. An empty batch means: ask again.
+    Falls back to one poll where no message is known that the next one could be newer *than*. An empty batch means: ask
+    again.
 
     :param service: A service with ``long_poll``.
     :param cursor: How far the reader has come.
@@ -164,18 +165,20 @@ def wait(service: Service, cursor: Cursor, *, limit: int | None = None) -> Flow[
     :return: The new messages and the next cursor. Nothing is acknowledged.
     """
     batch = yield from poll(service, cursor, limit=limit)
-    if batch.messages or not service.long_poll or cursor.newest is None:
+    if batch.messages or not service.long_poll:
         return batch
-    after: str | None = cursor.newest
+    # What was just listed is not wanted, or it would be in the batch; the last of it is a place to wait from.
+    known = {*cursor.seen, *service.listed}
+    after: str | None = service.listed[-1] if service.listed else cursor.newest
     asked: set[str] = set()
     held: list[Message] = []
     while after is not None and after not in asked:
         asked.add(after)
         held = yield from service.wait_next(after)
-        # A stored cursor may have lost the order within one second. Then the service comes at once with a message
-        # that is known, and would do so for ever.
-        after = held[-1].id if held and all(message.id in cursor.seen for message in held) else None
-    return _batch(cursor, held, limit)
+        # Within one second our order may differ from the service's. Then it comes at once with a message that is
+        # known, and would do so for ever.
+        after = held[-1].id if held and all(message.id in known for message in held) else None
+    return _batch(cursor, [message for message in held if message.id not in known], limit)
 
 
 def acknowledged(service: Service, cursor: Cursor, messages: list[Message]) -> Flow[Cursor]:

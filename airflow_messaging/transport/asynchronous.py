@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import functools
 import logging
-import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from typing import Any, TypeVar, cast
@@ -32,6 +31,7 @@ from airflow_messaging.transport.options import (
     lost,
     proxy_for,
     redirected,
+    tls_context,
     with_own_headers,
 )
 from airflow_messaging.transport.progress import Progress
@@ -216,10 +216,7 @@ class AsyncTransport:
             return self._session
 
 
-@functools.lru_cache
-def _tls_context(ca_file: str | None) -> ssl.SSLContext:
-    """Load the certificates once a process: it takes tens of milliseconds."""
-    return ssl.create_default_context(cafile=ca_file)
+_tls_context = functools.lru_cache(tls_context)  # once a process
 
 
 async def _stream(answer: aiohttp.ClientResponse, sink: SinkFactory) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,11 +24,11 @@ from airflow_messaging.transport.files import Sink
 from airflow_messaging.transport.options import (
     MAX_REDIRECTS,
     TransportOptions,
-    ca_file_from_environment,
     full_url,
     lost,
     proxy_for,
     redirected,
+    trusted_certificates,
     with_own_headers,
 )
 from airflow_messaging.transport.progress import Progress
@@ -43,7 +44,6 @@ _NEVER_LEFT = (
     urllib3.exceptions.NewConnectionError,
     urllib3.exceptions.ConnectTimeoutError,
     urllib3.exceptions.ProxyError,
-    urllib3.exceptions.SSLError,
 )
 
 
@@ -65,6 +65,7 @@ class BlockingTransport:
         self._exclusive = threading.Lock()
         self._session = _session(options)
         self._proxy = proxy_for(service.base_url)
+        self._trusted = trusted_certificates(options)
 
     def close(self) -> None:
         """Close all connections."""
@@ -167,7 +168,7 @@ class BlockingTransport:
             prepared,
             stream=True,
             timeout=(self.options.connect_timeout, self.options.read_timeout + request.hold),
-            verify=self.options.ca_file or ca_file_from_environment() or True,
+            verify=self._trusted or True,
             proxies={"http": proxy, "https": proxy} if proxy else {},
         )
         opened.callback(answer.close)
@@ -192,9 +193,14 @@ class BlockingTransport:
 
     def _failed(self, call: Call[Any], problem: requests.RequestException) -> MessagingError:
         reason = getattr(problem.args[0] if problem.args else None, "reason", None)
-        if isinstance(problem, requests.exceptions.SSLError | requests.exceptions.ProxyError):
-            return ConnectFailed(self.service.name, call.endpoint, _in_words(reason or problem))
-        if isinstance(problem, requests.exceptions.ConnectTimeout) or isinstance(reason, _NEVER_LEFT):
+        # Any other TLS error may have come after the request.
+        untrusted = next(
+            (cause for cause in getattr(reason, "args", ()) if isinstance(cause, ssl.CertificateError)), None
+        )
+        if untrusted is not None:
+            return ConnectFailed(self.service.name, call.endpoint, _in_words(untrusted))
+        unconnected = requests.exceptions.ProxyError | requests.exceptions.ConnectTimeout
+        if isinstance(problem, unconnected) or isinstance(reason, _NEVER_LEFT):
             return ConnectFailed(self.service.name, call.endpoint, _in_words(reason or problem))
         return lost(self.service, call, _in_words(reason or problem))
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import ssl
 import urllib.request
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
@@ -109,6 +111,30 @@ def proxy_for(url: str) -> str | None:
         return None
     proxies = urllib.request.getproxies()
     return proxies.get(parts.scheme) or proxies.get("all")
+
+
+def trusted_certificates(options: TransportOptions) -> str | None:
+    """Return the file (or directory) of CA certificates to trust, or None for the system's.
+
+    :raises InvalidInput: If it cannot be read.
+    """
+    ca_file = options.ca_file or ca_file_from_environment()
+    if ca_file is not None:
+        tls_context(ca_file)
+    return ca_file
+
+
+def tls_context(ca_file: str | None) -> ssl.SSLContext:
+    """Load the certificates to trust; it takes tens of milliseconds.
+
+    :raises InvalidInput: If they cannot be read.
+    """
+    try:
+        if ca_file is not None and Path(ca_file).is_dir():
+            return ssl.create_default_context(capath=ca_file)
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise InvalidInput("ca_file", ca_file, f"a file of CA certificates ({type(error).__name__})") from None
 
 
 def ca_file_from_environment(names: Iterable[str] = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")) -> str | None:

@@ -6,8 +6,10 @@ import abc
 import asyncio
 import json
 import random
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -19,6 +21,7 @@ INLINE_LIMIT = 64 * 1024
 """A message whose JSON is longer does not travel in the event: the task fetches it."""
 
 _LONGEST_BACKOFF_S = 60.0
+_LONGEST_RETRY_AFTER_S = 3600.0
 
 
 class RedactedEvent(TriggerEvent):
@@ -78,36 +81,34 @@ class WaitTrigger(BaseTrigger, abc.ABC):
         yield RedactedEvent(payload=payload)
 
     async def _wait(self) -> dict[str, Any]:
-        from airflow_messaging.hooks.registry import async_hook_for
-
-        async with await async_hook_for(self.conn_id) as hook:
-            failures = 0
-            while True:
-                asked_at = asyncio.get_running_loop().time()
-                payload, failures = await self._ask_carefully(hook, failures)
-                if payload is not None:
-                    return payload
-                spent = asyncio.get_running_loop().time() - asked_at
-                await asyncio.sleep(self._pause(failures) if failures else max(0.0, self.poke_interval - spent))
-
-    async def _ask_carefully(self, hook: MessagingHook[Any], failures: int) -> tuple[dict[str, Any] | None, int]:
         from airflow_messaging.exceptions import MessagingError, is_passing
 
-        try:
-            payload = await self.ask(hook)
-        except MessagingError as error:
-            if not is_passing(error):
-                raise
-            if failures == 0:
-                self.log.warning("The service cannot be asked now, the wait goes on: %s", error)
-            return None, failures + 1
-        if failures:
-            self.log.info("The service answers again")
-        return payload, 0
+        # The first import of the HTTP libraries takes a while: it must not hold up the event loop.
+        registry = await asyncio.to_thread(import_module, "airflow_messaging.hooks.registry")
+        failures = 0
+        async with await registry.async_hook_for(self.conn_id) as hook:
+            while True:
+                asked_at = time.monotonic()
+                try:
+                    payload = await self.ask(hook)
+                except MessagingError as error:
+                    if not is_passing(error):
+                        raise
+                    failures += 1
+                    if failures == 1:
+                        self.log.warning("The service cannot be asked now, the wait goes on: %s", error)
+                    await asyncio.sleep(self._pause(failures, getattr(error, "retry_after", None)))
+                    continue
+                if payload is not None:
+                    return payload
+                if failures:
+                    self.log.info("The service answers again")
+                failures = 0
+                await asyncio.sleep(max(0.0, self.poke_interval - (time.monotonic() - asked_at)))
 
-    def _pause(self, failures: int) -> float:
-        longest = min(_LONGEST_BACKOFF_S, max(1.0, self.poke_interval) * 2**failures)
-        return random.uniform(longest / 2, longest)
+    def _pause(self, failures: int, retry_after: float | None) -> float:
+        longest = min(_LONGEST_BACKOFF_S, max(1.0, self.poke_interval) * 2 ** min(failures, 6))
+        return max(random.uniform(longest / 2, longest), min(retry_after or 0.0, _LONGEST_RETRY_AFTER_S))
 
     def _remaining(self) -> float:
         return (datetime.fromisoformat(self.end_at) - datetime.now(UTC)).total_seconds()
