@@ -47,6 +47,13 @@ def _add_sandbox(subcommands: argparse._SubParsersAction[argparse.ArgumentParser
     parser.add_argument("--port", type=_port, default=DEFAULT_PORT, help="0 for any free one (default: %(default)s)")
     parser.add_argument("--no-echo", dest="echo", action="store_false", help="let the seeded peers stay silent")
     parser.add_argument(
+        "--echo-delay",
+        type=_seconds,
+        default=1.0,
+        metavar="SECONDS",
+        help="how long the seeded peers take to answer (default: 1)",
+    )
+    parser.add_argument(
         "--hold",
         type=_seconds,
         default=50.0,
@@ -112,7 +119,7 @@ async def _serve(arguments: argparse.Namespace, spool_dir: Path) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    sandbox = Sandbox(World(spool_dir, echo=arguments.echo, hold_s=arguments.hold))
+    sandbox = Sandbox(World(spool_dir, echo=arguments.echo, hold_s=arguments.hold, echo_delay_s=arguments.echo_delay))
     await serve(sandbox, arguments.host, arguments.port, stop)
 
 

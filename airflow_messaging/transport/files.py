@@ -49,13 +49,20 @@ def safe_filename(name: str, fallback: str) -> str:
     :param fallback: Used where nothing usable is left.
     :return: One path component, at most 150 bytes long, its ending kept.
     """
-    last = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1]
-    cleaned = _UNSAFE.sub("_", last.encode("utf-8", "replace").decode()).strip(" .")
+    cleaned = _cleaned(name)
     if not cleaned or _RESERVED.match(cleaned):
-        cleaned = f"{_UNSAFE.sub('_', fallback).strip(' .') or 'attachment'}_{cleaned}".rstrip("_")
-    ending = PurePosixPath(cleaned).suffix.encode()[:20]
-    stem = cleaned.encode()[: len(cleaned.encode()) - len(PurePosixPath(cleaned).suffix.encode())]
-    return stem[: _LONGEST_NAME - len(ending)].decode(errors="ignore") + ending.decode(errors="ignore")
+        cleaned = f"{_cleaned(fallback) or 'attachment'}_{cleaned}".rstrip("_")
+    if not cleaned or _RESERVED.match(cleaned):
+        cleaned = f"attachment_{cleaned}".rstrip("_")
+    suffix = PurePosixPath(cleaned).suffix
+    ending = suffix.encode()[:20]
+    stem = cleaned.removesuffix(suffix).encode()[: _LONGEST_NAME - len(ending)]
+    return (stem.decode(errors="ignore") + ending.decode(errors="ignore")).rstrip(" .")
+
+
+def _cleaned(name: str) -> str:
+    last = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1]
+    return _UNSAFE.sub("_", last.encode("utf-8", "replace").decode()).strip(" .")
 
 
 def upload_from_path(path: Any, *, filename: str | None = None, content_type: str | None = None) -> Upload:

@@ -19,6 +19,8 @@ import requests
 from scripts.demo.processes import Child, DemoError, Signals
 
 START_TIMEOUT = 60
+# People take their time: at once, and the answer would be there before the wait has reached the triggerer.
+ECHO_DELAY_S = 15
 COMMAND = (sys.executable, "-m", "airflow_messaging.sandbox")
 _ID = re.compile(r"\d+|[0-9a-fA-F-]{16,}|(?=.*\d).{12,}")
 
@@ -83,7 +85,9 @@ class Sandbox:
 
     def __init__(self, *, port: int, env: Mapping[str, str], cwd: Path, log: Path) -> None:
         self.url = f"http://127.0.0.1:{port}"
-        self.child = Child([*COMMAND, "--port", str(port)], env=env, cwd=cwd, log=log)
+        self.child = Child(
+            [*COMMAND, "--port", str(port), "--echo-delay", str(ECHO_DELAY_S)], env=env, cwd=cwd, log=log
+        )
         self._session = requests.Session()
         self._session.trust_env = False
 
