@@ -227,10 +227,14 @@ def is_passing(error: BaseException) -> bool:
 
 def to_dict(error: MessagingError) -> dict[str, object]:
     """Return an error as plain JSON, to cross from the triggerer to a worker."""
-    plain = {
-        name: value for name, value in vars(error).items() if value is None or isinstance(value, str | int | float)
-    }
+    plain = {name: _plain(value) for name, value in vars(error).items()}
     return {"type": type(error).__name__, "args": [str(argument) for argument in error.args], "fields": plain}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, str):
+        return str(value)
+    return value if value is None or isinstance(value, int | float) else repr(value)
 
 
 def from_dict(data: Mapping[str, Any]) -> MessagingError:

@@ -162,6 +162,7 @@ class MessagingHook(BaseHook, Generic[S]):
         :return: Its result.
         :raises MessagingError: The typed errors of :mod:`airflow_messaging.exceptions`.
         """
+        _refuse_on_event_loop()
         return self.transport.run(work) if isinstance(work, Call) else self.transport.run_flow(work)
 
     async def arun(self, work: Call[T] | Flow[T]) -> T:
@@ -300,10 +301,11 @@ def new_message_id() -> str:
     return str(uuid.uuid4())
 
 
-def as_upload(source: Any) -> Upload:
+def as_upload(source: Any, *, field: str = "attachments") -> Upload:
     """Return an upload of a file.
 
     :param source: An :class:`~airflow_messaging.messages.Upload`, a path as text, or an ``ObjectStoragePath``.
+    :param field: Name of the argument.
     :raises InvalidInput: If the file cannot be read.
     """
     if isinstance(source, Upload):
@@ -312,9 +314,9 @@ def as_upload(source: Any) -> Upload:
 
     if isinstance(source, str):
         if not source.strip():
-            raise InvalidInput("attachments", source, "the path of a file")
+            raise InvalidInput(field, source, "the path of a file")
         source = ObjectStoragePath(source)
-    return upload_from_path(source)
+    return upload_from_path(source, field=field)
 
 
 def _parse_extra(connection: Any) -> None:
@@ -337,7 +339,7 @@ def _refuse_on_event_loop() -> None:
     except RuntimeError:
         return
     raise MessagingError(
-        "on an event loop, use 'async with' around the hook: it looks the connection up without blocking"
+        "on an event loop, use 'async with' around the hook and 'await hook.arun(...)': anything else would block it"
     )
 
 

@@ -56,7 +56,7 @@ class GoIntegrateHook(MessagingHook[GoIntegrate]):
         """
         return self.run(
             self.service.send_message(
-                data=as_upload(data),
+                data=as_upload(data, field="data"),
                 message_to=message_to,
                 message_id=message_id or new_message_id(),
                 message_expires_after=message_expires_after,

@@ -59,7 +59,7 @@ class LiquidFilesHook(MessagingHook[LiquidFiles]):
         :return: The file's id, for :meth:`send_message`.
         :raises InvalidInput: If the file cannot be read.
         """
-        return self.run(self.service.upload_attachment(data=as_upload(data)))
+        return self.run(self.service.upload_attachment(data=as_upload(data, field="data")))
 
     def send_message(
         self,

@@ -47,7 +47,7 @@ class MdiHook(MessagingHook[Mdi]):
         **Delivery**: a look only; the service has no read flag.
 
         :param narrowing: ``status``, ``timedout``, ``unitids``, ``date_from``, ``date_to``, ``userids``, ``direction``,
-            ``messageids``, ``replyto``, ``channelids``, ``id_min``, ``id_max`` and ``ret``, as
+            ``messageids``, ``replyto``, ``channelids``, ``id_min`` and ``id_max``, as
             :meth:`~airflow_messaging.services.mdi.Mdi.messages` explains them. Default: everything.
         :return: The messages.
         :raises InvalidInput: If an argument breaks a rule of the documents.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from datetime import UTC, tzinfo
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -18,6 +19,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "number": (int, float),
     "boolean": (bool,),
 }
+HIGHEST_PORT = 65535
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -101,7 +103,7 @@ def _read_field(item: Field, value: Any) -> Any:
         return item.default
     read = _from_text(item, value) if isinstance(value, str) else value
     fits = isinstance(read, _KINDS[item.kind]) and (item.kind == "boolean" or not isinstance(read, bool))
-    if not fits:
+    if not fits or (isinstance(read, float) and not math.isfinite(read)):
         raise InvalidInput(item.name, value, f"a value of type {item.kind}")
     if item.minimum is not None and read < item.minimum:
         raise InvalidInput(item.name, value, f"at least {item.minimum:g}")
@@ -128,6 +130,8 @@ def _base_url(row: ConnectionType, connection: Any, *, allow_insecure: bool) -> 
     schema = (connection.schema or "").strip().strip("/")
     scheme = schema if schema in ("http", "https") else "https"
     parts = _split(host if "://" in host else f"{scheme}://{host}")
+    if connection.port and not 0 < connection.port <= HIGHEST_PORT:
+        raise InvalidInput("port", connection.port, f"a number from 1 to {HIGHEST_PORT}")
     port = f":{connection.port}" if connection.port and parts.port is None else ""
     path = parts.path.rstrip("/") or (f"/{schema}" if schema and schema != scheme else row.path)
     url = f"{parts.scheme}://{parts.netloc}{port}{path}"

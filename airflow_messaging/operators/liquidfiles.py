@@ -60,11 +60,11 @@ class LiquidFilesSendMessageOperator(SendOperator):
         cc: Sequence[str] = (),
         bcc: Sequence[str] = (),
         expires_at: str | None = None,
-        expires_after: int | None = None,
-        send_email: bool = True,
-        authorization: int | None = None,
-        private_message: bool | None = None,
-        bcc_myself: bool | None = None,
+        expires_after: int | str | None = None,
+        send_email: bool | str = True,
+        authorization: int | str | None = None,
+        private_message: bool | str | None = None,
+        bcc_myself: bool | str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

@@ -92,7 +92,7 @@ class ListMessagesOperator(MessagingOperator):
 
     template_fields: Sequence[str] = ("conn_id", "after", "limit")
 
-    def __init__(self, *, conn_id: str, after: Any = "earliest", limit: int | None = None, **kwargs: Any) -> None:
+    def __init__(self, *, conn_id: str, after: Any = "earliest", limit: int | str | None = None, **kwargs: Any) -> None:
         super().__init__(conn_id=conn_id, **kwargs)
         self.after = after
         self.limit = limit
@@ -100,12 +100,14 @@ class ListMessagesOperator(MessagingOperator):
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Return the messages as JSON."""
         from airflow_messaging.hooks.base import utcnow
+        from airflow_messaging.services.parsing import whole_number
         from airflow_messaging.services.receiving import start
 
+        limit = None if self.limit is None else whole_number("limit", self.limit, 1)
         with self.hook() as hook:
             started = context["dag_run"].start_date or utcnow()
             cursor = hook.run(start(hook.service, self.after, run_started=started))
-            batch = hook.poll(cursor, limit=self.limit)
+            batch = hook.poll(cursor, limit=limit)
         self.log.info("%s: %d messages", hook.hook_name, len(batch.messages))
         return [message.to_dict() for message in batch.messages]
 
@@ -197,7 +199,9 @@ class DownloadAttachmentsOperator(MessagingOperator):
 
     template_fields: Sequence[str] = ("conn_id", "messages", "path", "max_bytes")
 
-    def __init__(self, *, conn_id: str, messages: Any, path: Any, max_bytes: int = 5 * 1024**3, **kwargs: Any) -> None:
+    def __init__(
+        self, *, conn_id: str, messages: Any, path: Any, max_bytes: int | str = 5 * 1024**3, **kwargs: Any
+    ) -> None:
         super().__init__(conn_id=conn_id, **kwargs)
         self.messages = messages
         self.path = path
@@ -205,11 +209,14 @@ class DownloadAttachmentsOperator(MessagingOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Download the files and return where they are."""
+        from airflow_messaging.services.parsing import whole_number
+
+        max_bytes = whole_number("max_bytes", self.max_bytes, 0)
         with self.hook() as hook:
             files = [
                 file
                 for message in as_messages(hook, self.messages)
-                for file in hook.download_attachments(message, self.path, max_bytes=self.max_bytes)
+                for file in hook.download_attachments(message, self.path, max_bytes=max_bytes)
             ]
         self.log.info("%s: %d files downloaded", hook.hook_name, len(files))
         return files

@@ -54,10 +54,10 @@ class SerwerSmsSendMessageOperator(SendOperator):
         sender: str | None = None,
         date: datetime | str | None = None,
         unique_id: str | None = None,
-        utf: bool | None = None,
-        flash: bool | None = None,
-        speed: bool | None = None,
-        test: bool | None = None,
+        utf: bool | str | None = None,
+        flash: bool | str | None = None,
+        speed: bool | str | None = None,
+        test: bool | str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -34,12 +35,16 @@ class MessagingSensor(BaseSensorOperator):
         super().__init__(poke_interval=poke_interval, **kwargs)
         self.conn_id = conn_id
         self.deferrable = deferrable
+        self._asked_to_wait = 0.0
 
     def hook(self) -> MessagingHook[Any]:
-        """Return the hook; use it in a ``with`` block."""
+        """Return the hook; use it in a ``with`` block. It makes no pauses that are longer than the sensor's own."""
         from airflow_messaging.hooks.registry import hook_for
 
-        return hook_for(self.conn_id)
+        hook = hook_for(self.conn_id)
+        options = hook.transport.options
+        hook.transport.options = dataclasses.replace(options, max_wait=min(options.max_wait, self.poke_interval))
+        return hook
 
     def look(self, context: Context) -> Any:
         """Ask once; return the result, or None to wait on."""
@@ -53,25 +58,41 @@ class MessagingSensor(BaseSensorOperator):
         """Ask once. A service that is out of reach for the moment is asked again; other errors end the wait."""
         from airflow_messaging.exceptions import is_passing
 
+        self._asked_to_wait = 0.0
         try:
             result = self.look(context)
         except Exception as error:
             if not is_passing(error):
                 raise
             self.log.warning("The service cannot be asked now, the wait goes on: %s", error)
+            self._asked_to_wait = getattr(error, "retry_after", None) or 0.0
             result = None
         return PokeReturnValue(is_done=result is not None, xcom_value=result)
 
     def execute(self, context: Context) -> Any:
         """Ask once, then wait in the way that ``deferrable`` and ``mode`` say."""
         if not self.deferrable:
-            return super().execute(context)
+            return self._execute_on_worker(context)
         end_at = datetime.now(UTC) + timedelta(seconds=self.timeout)
         try:
             first = self.poke(context)
         except Exception as error:
             self._fail(error)
         return first.xcom_value if first.is_done else self._wait(end_at)
+
+    def _execute_on_worker(self, context: Context) -> Any:
+        """Poke or reschedule. Airflow itself lets ``never_fail`` skip timeouts of deferred sensors only."""
+        from airflow.providers.common.compat.sdk import AirflowSensorTimeout
+
+        try:
+            return super().execute(context)
+        except AirflowSensorTimeout as error:
+            self._fail(error)
+
+    def _get_next_poke_interval(self, started_at: Any, run_duration: Any, poke_count: int) -> float:
+        """Wait longer where the service asks for it, but not beyond the timeout."""
+        interval = float(super()._get_next_poke_interval(started_at, run_duration, poke_count))
+        return max(interval, min(self._asked_to_wait, self.timeout - run_duration()))
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """Take what the trigger brought.
@@ -101,7 +122,7 @@ class MessagingSensor(BaseSensorOperator):
         self.defer(trigger=self.make_trigger(end_at), method_name="execute_complete", timeout=remaining + _GRACE)
 
     def _fail(self, error: Exception) -> NoReturn:
-        """Fail as poke mode does, where ``never_fail`` skips on any error and ``soft_fail`` on timeouts only."""
+        """Fail as poke mode does: ``never_fail`` skips on any error, ``soft_fail`` does not."""
         from airflow.providers.common.compat.sdk import AirflowSkipException
 
         if self.never_fail:
@@ -170,17 +191,15 @@ class NextMessageSensor(MessagingSensor):
             kept = readers.load(self.conn_id, self.reader)
             if kept is not None:
                 return kept
-        cursor: Cursor = hook.run(start(hook.service, self.after, run_started=self._run_started(context)))
+        started = context["dag_run"].start_date or datetime.now(UTC)
+        cursor: Cursor = hook.run(start(hook.service, self.after, run_started=started, now=self._first_run(context)))
         if self.reader is not None and not hook.service.has_read_flag:
             readers.save(self.conn_id, self.reader, cursor)
         return cursor
 
-    def _run_started(self, context: Context) -> datetime:
-        """Return when the wait began; "now" stays where it was when a rescheduled task comes back."""
-        if self.after == "now" and self.reschedule:
-            first: datetime | None = context["ti"].get_first_reschedule_date(context)
-            return first or datetime.now(UTC)
-        return context["dag_run"].start_date or datetime.now(UTC)
+    def _first_run(self, context: Context) -> datetime | None:
+        """Return when the task first ran, which a rescheduled task does not remember by itself."""
+        return context["ti"].get_first_reschedule_date(context) if self.reschedule else None
 
 
 class MessageStatusSensor(MessagingSensor):
@@ -226,4 +245,10 @@ class MessageStatusSensor(MessagingSensor):
         return event["reached"]
 
     def _id(self) -> str:
-        return str(self.message_id["id"] if isinstance(self.message_id, dict) else self.message_id)
+        from airflow_messaging.exceptions import InvalidInput, Shown
+
+        given = self.message_id
+        found = given.get("id") if isinstance(given, dict) else given
+        if not isinstance(found, str | int) or found == "":
+            raise InvalidInput("message_id", Shown(type(given).__name__), "an id, or the receipt of a send operator")
+        return str(found)

@@ -23,6 +23,7 @@ from airflow_messaging.exceptions import (
     RateLimited,
     ServiceError,
     ServiceUnavailable,
+    Shown,
     UnsupportedFeature,
 )
 from airflow_messaging.messages import Attachment, JsonDict, Message, Receipt, Status, Upload
@@ -290,7 +291,9 @@ class Service(abc.ABC):
         except MessagingError:
             raise
         except _UNREADABLE as error:
-            raise ProtocolError(self.name, call.endpoint, f"unexpected answer ({type(error).__name__})") from None
+            problem = type(error).__name__
+        # Outside the handler: the error may hold a part of the body.
+        raise ProtocolError(self.name, call.endpoint, f"unexpected answer ({problem})")
 
     def error(self, endpoint: str, response: Response) -> MessagingError:
         """Return the typed error for a refused request."""
@@ -380,8 +383,9 @@ def require(condition: object, field: str, got: object, expected: str) -> None:
 
 def one_recipient(service: Service, to: str | list[str]) -> str:
     """Return the only recipient, for services that address one at a time."""
-    recipients = [to] if isinstance(to, str) else list(to)
-    require(recipients and recipients[0], "to", to, "a recipient")
+    recipients = [to] if isinstance(to, str) else list(to) if isinstance(to, Iterable) else []
+    usable = recipients and all(isinstance(recipient, str) and recipient for recipient in recipients)
+    require(usable, "to", Shown("nothing usable"), "a recipient, as a text")
     if len(recipients) > 1:
         raise UnsupportedFeature(service.name, f"{len(recipients)} recipients in one message")
     return recipients[0]

@@ -6,6 +6,7 @@ so that each message is fetched by its own call.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -202,7 +203,7 @@ class GoIntegrate(Service):
     def message(self, message_id: str) -> Flow[Message]:
         """Fetch one message by its link."""
         message: Message = yield self.get_message(message_id)
-        return message
+        return (yield from self._with_dates(message))
 
     def received(self, since: datetime | None, *, seen: Mapping[str, Any], limit: int | None) -> Flow[list[Message]]:
         """List, then fetch each message that is new. One that expires in between is gone for good."""
@@ -225,7 +226,14 @@ class GoIntegrate(Service):
     def wait_next(self, after: str) -> Flow[list[Message]]:
         """Wait on the open connection for the message after ``after``."""
         message: Message | None = yield self.wait_next_message(after)
-        return [message] if message is not None else []
+        return [] if message is None else [(yield from self._with_dates(message))]
+
+    def _with_dates(self, message: Message) -> Flow[Message]:
+        """Add when the message came and when it goes: only the list knows."""
+        listed: list[Message] = yield self.list_messages()
+        entry = next((entry for entry in listed if entry.id == message.id), message)
+        raw = {**entry.raw, **message.raw}
+        return dataclasses.replace(message, received_at=entry.received_at, expires_at=entry.expires_at, raw=raw)
 
     def attachment(self, message: Message, attachment: Attachment) -> Flow[Call[None] | bytes]:
         """Return the call that streams the message's file."""

@@ -38,6 +38,7 @@ from airflow_messaging.services.parsing import (
     only_known,
     parse_json,
     path_segment,
+    true_or_false,
     whole_number,
 )
 
@@ -169,8 +170,7 @@ class LiquidFiles(Service):
             record[name] = number if number is None else whole_number(name, number, 0, highest)
         flags = {"send_email": send_email, "private_message": private_message, "bcc_myself": bcc_myself}
         for name, flag in flags.items():
-            require(isinstance(flag, bool) or (flag is None and name != "send_email"), name, flag, "True or False")
-            record[name] = flag
+            record[name] = None if flag is None and name != "send_email" else true_or_false(name, flag)
         given = {name: value for name, value in record.items() if value not in (None, [])}
         return Call(
             endpoint="message",

@@ -121,12 +121,11 @@ def parse_json(service: str, endpoint: str, response: Response) -> Any:
     try:
         return json.loads(response.body.decode("utf-8-sig"), strict=False, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
-        kind = response.header("Content-Type") or "no content type"
-        raise ProtocolError(
-            service,
-            endpoint,
-            f"HTTP {response.status} with {len(response.body)} bytes of {kind.split(';')[0]}, not JSON",
-        ) from None
+        pass
+    # Outside the handler: the library's error holds the whole body, and would hang on to ours.
+    kind = response.header("Content-Type") or "no content type"
+    problem = f"HTTP {response.status} with {len(response.body)} bytes of {kind.split(';')[0]}, not JSON"
+    raise ProtocolError(service, endpoint, problem)
 
 
 def parse_time(value: str, zone: tzinfo) -> datetime:
@@ -267,6 +266,20 @@ def whole_number(field: str, value: object, lowest: int, highest: int | None = N
         bounds = f"from {lowest} to {highest}" if highest is not None else f">= {lowest}"
         raise InvalidInput(field, value, expected or f"a whole number {bounds}")
     return number
+
+
+def true_or_false(field: str, value: object) -> bool:
+    """Return a flag that a DAG author gave.
+
+    :param field: Name of the argument.
+    :param value: True or False, or the word, as templates render them.
+    :return: The flag.
+    :raises InvalidInput: If it is anything else.
+    """
+    flag = {"true": True, "false": False}.get(value.lower()) if isinstance(value, str) else value
+    if not isinstance(flag, bool):
+        raise InvalidInput(field, value, "True or False")
+    return flag
 
 
 def error_words(service: str, response: Response) -> str | None:

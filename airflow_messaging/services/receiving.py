@@ -104,7 +104,7 @@ class Batch:
     cursor: Cursor
 
 
-def start(service: Service, after: Any, *, run_started: datetime) -> Flow[Cursor]:
+def start(service: Service, after: Any, *, run_started: datetime, now: datetime | None = None) -> Flow[Cursor]:
     """Return where a reader begins.
 
     :param service: The service.
@@ -112,6 +112,7 @@ def start(service: Service, after: Any, *, run_started: datetime) -> Flow[Cursor
         ``"earliest"`` for everything there is; ``"now"``; a time as ISO 8601 text; or the JSON of a message, a receipt
         or a cursor.
     :param run_started: When the DAG run started, by our clock.
+    :param now: What ``"now"`` means, by our clock. Default: the present.
     :return: The cursor.
     :raises InvalidInput: If ``after`` is none of these.
     """
@@ -122,7 +123,7 @@ def start(service: Service, after: Any, *, run_started: datetime) -> Flow[Cursor
     if after in (None, "now"):
         # One exchange tells how far the service's clock is from ours.
         yield service.check()
-        began = service.clock() if after == "now" else run_started
+        began = (now or service.clock()) if after == "now" else run_started
         return Cursor(floor=(began + timedelta(seconds=service.skew_s)).replace(microsecond=0))
     if isinstance(after, str | datetime):
         return Cursor(floor=as_utc("after", after, service.zone))
@@ -133,7 +134,10 @@ def _after_record(record: Mapping[str, Any]) -> Cursor:
     if "seen" in record:
         return Cursor.from_dict(record)
     if "status" in record:
-        return Cursor(floor=Receipt.from_dict(record).sent_at)
+        sent_at = Receipt.from_dict(record).sent_at
+        if sent_at is None:
+            raise InvalidInput("after", Shown("a receipt without a time"), _AFTER)
+        return Cursor(floor=sent_at)
     message = Message.from_dict(record)
     when = message.received_at or message.sent_at
     if when is None:

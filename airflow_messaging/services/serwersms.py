@@ -36,7 +36,7 @@ from airflow_messaging.services.base import (
     require,
 )
 from airflow_messaging.services.paging import MAX_PAGES, Page, every_item, oldest_first, what_is_new
-from airflow_messaging.services.parsing import Reader, as_utc, before_clocks_go_back, only_known, parse_json
+from airflow_messaging.services.parsing import Reader, as_utc, before_clocks_go_back, only_known, parse_json, true_or_false
 
 T = TypeVar("T")
 Phone = str | Sequence[str]
@@ -175,15 +175,12 @@ class SerwerSms(Service):
         require(fits, "unique_id", unique_id, "3 to 50 characters")
         require(details or unique_id is not None, "details", details, "True, or a unique_id to know the message by")
         scheduled_at = None if date is None else as_utc("date", date, self.zone)
+        flags = {"details": details, "utf": utf, "flash": flash, "speed": speed, "test": test}
         parameters = {
             "phone": wire.numbers(phone),
             "text": text,
             "sender": sender,
-            "details": details,
-            "utf": utf,
-            "flash": flash,
-            "speed": speed,
-            "test": test,
+            **{name: None if flag is None else true_or_false(name, flag) for name, flag in flags.items()},
             "date": self._time("date", date),
             "unique_id": unique_id,
         }

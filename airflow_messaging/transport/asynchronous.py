@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import logging
 from collections.abc import AsyncIterator, Callable
@@ -116,13 +117,16 @@ class AsyncTransport:
         if not self.service.is_own(self.service.url(request)):
             return await self._exchange(call, request, sink)
         flow = self.service.auth_flow(request)
+        # If the answer to a login is lost, the call itself has not been sent.
+        harmless = dataclasses.replace(call, repeatable=True)
         response: Response | None = None
         try:
             step = next(flow)
             while True:
                 if isinstance(step, Exclusive):
                     async with self._exclusive:
-                        answer = None if step.needless() else await self._exchange(call, step.request, None)
+                        answer = None if step.needless() else await self._exchange(harmless, step.request, None)
+                        response = answer or response
                         step = flow.send(answer)
                 else:
                     response = await self._exchange(call, step, sink)

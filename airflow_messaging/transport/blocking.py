@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import ssl
 import threading
@@ -116,13 +117,16 @@ class BlockingTransport:
         if not self.service.is_own(self.service.url(request)):
             return self._exchange(call, request, sink)
         flow = self.service.auth_flow(request)
+        # If the answer to a login is lost, the call itself has not been sent.
+        harmless = dataclasses.replace(call, repeatable=True)
         response: Response | None = None
         try:
             step = next(flow)
             while True:
                 if isinstance(step, Exclusive):
                     with self._exclusive:
-                        answer = None if step.needless() else self._exchange(call, step.request, None)
+                        answer = None if step.needless() else self._exchange(harmless, step.request, None)
+                        response = answer or response
                         step = flow.send(answer)
                 else:
                     response = self._exchange(call, step, sink)

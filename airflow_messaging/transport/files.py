@@ -65,12 +65,15 @@ def _cleaned(name: str) -> str:
     return _UNSAFE.sub("_", last.encode("utf-8", "replace").decode()).strip(" .")
 
 
-def upload_from_path(path: Any, *, filename: str | None = None, content_type: str | None = None) -> Upload:
+def upload_from_path(
+    path: Any, *, filename: str | None = None, content_type: str | None = None, field: str = "attachments"
+) -> Upload:
     """Read a file once for its size and digest, and return how to send it.
 
     :param path: A ``pathlib.Path`` or ``ObjectStoragePath``.
     :param filename: Name that the recipient sees. Default: the file's own.
     :param content_type: MIME type. Default: guessed from the name.
+    :param field: Name of the argument, for errors.
     :raises InvalidInput: If the file cannot be read.
     """
     name = filename or path.name
@@ -84,7 +87,7 @@ def upload_from_path(path: Any, *, filename: str | None = None, content_type: st
                 size += len(piece)
                 progress.moved(len(piece))
     except OSError as error:
-        raise InvalidInput("attachments", str(path), f"a readable file ({type(error).__name__})") from None
+        raise InvalidInput(field, str(path), f"a readable file ({type(error).__name__})") from None
 
     def open_again() -> BinaryIO:
         opened: BinaryIO = path.open("rb")

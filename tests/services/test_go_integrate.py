@@ -413,13 +413,20 @@ def test_a_message_that_expires_in_between_does_not_count_against_the_limit(serv
 
 
 def test_message_and_wait(service):
-    assert run_flow(service.message(LINK), over_the_wire(service, [fetched()])).id == LINK
+    both = [fetched(), listing((LINK, "2024-10-28 20:00:00"))]
+    dates = (datetime(2024, 10, 28, 20, tzinfo=UTC), datetime(2024, 10, 29, tzinfo=UTC))
+    got = run_flow(service.message(LINK), over_the_wire(service, both))
+    assert (got.id, got.text, got.received_at, got.expires_at) == (LINK, "hello", *dates)
+    # One that has gone from the list in between is handed over all the same.
+    gone = run_flow(service.message(LINK), over_the_wire(service, [fetched(), listing()]))
+    assert (gone.id, gone.received_at, gone.expires_at) == (LINK, service.now().replace(microsecond=0), None)
     with pytest.raises(NotFound):
         run_flow(service.message(LINK), over_the_wire(service, [answer("", 404)]))
     calls = []
     assert run_flow(service.wait_next("x"), over_the_wire(service, [answer("", 404)]), calls) == []
     assert calls[0].request.hold > 60
-    assert [m.id for m in run_flow(service.wait_next("x"), over_the_wire(service, [fetched()]))] == [LINK]
+    (waited,) = run_flow(service.wait_next("x"), over_the_wire(service, both))
+    assert (waited.id, waited.received_at, waited.expires_at) == (LINK, *dates)
 
 
 def test_an_attachment_is_the_messages_file(service):

@@ -198,7 +198,7 @@ def test_every_field_of_a_message() -> None:
         ("send_email", None),
         ("send_email", "yes"),
         ("private_message", 1),
-        ("bcc_myself", "false"),
+        ("bcc_myself", "no"),
     ],
 )
 def test_bad_message_arguments(field: str, value: Any) -> None:

@@ -1,0 +1,100 @@
+"""A service for the benchmarks: as little of SendHub and Go Integrate Me as a wait needs, so that the client is measured.
+
+    python benchmarks/service.py        prints its URL, ends on SIGTERM
+
+``POST /arrive`` lets one message arrive everywhere and answers the time; ``GET /count`` says how many requests came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+
+from aiohttp import web
+
+LINK = "1f393c2d-23e3-JZ0TstJk39"
+NEXT_LINK = "1f393c2d-23e3-T95JhiPqLl"
+
+
+class Service:
+    """The state: whether the message has arrived, and what was asked."""
+
+    def __init__(self) -> None:
+        self.arrived = asyncio.Event()
+        self.arrived_at = ""
+        self.requests = 0
+
+    async def arrive(self, _: web.Request) -> web.Response:
+        self.arrived_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        at = time.monotonic()
+        self.arrived.set()
+        return web.json_response({"at": at})
+
+    async def count(self, _: web.Request) -> web.Response:
+        return web.json_response({"requests": self.requests})
+
+    async def inbox(self, _: web.Request) -> web.Response:
+        self.requests += 1
+        threads = [{"id": "1", "threadId": "1", "unread": True, "contacts": [1111]}] if self.arrived.is_set() else []
+        return web.json_response({"meta": {"limit": 100, "offset": 0, "next": None}, "objects": threads})
+
+    async def thread(self, _: web.Request) -> web.Response:
+        self.requests += 1
+        message = {
+            "id": "7",
+            "direction": "from",
+            "type": "message-in",
+            "unread": True,
+            "text": "x",
+            "contacts": [1111],
+        }
+        return web.json_response({"objects": [{**message, "sent": self.arrived_at}]})
+
+    async def peer(self, _: web.Request) -> web.Response:
+        """What a generic HTTP sensor can wait for: 404 until there is something."""
+        self.requests += 1
+        return web.json_response({"id": "7"}) if self.arrived.is_set() else web.json_response({}, status=404)
+
+    async def listed(self, _: web.Request) -> web.Response:
+        self.requests += 1
+        return web.json_response(
+            [{"link": LINK, "received_date": "2024-10-28 20:11:57", "expiration_date": "2044-10-28 20:11:57"}]
+        )
+
+    async def wait_next(self, _: web.Request) -> web.Response:
+        self.requests += 1
+        await self.arrived.wait()
+        return web.Response(body=b"x", headers={"Message-Link": NEXT_LINK, "Message-File-Name": "x.txt"})
+
+
+def application() -> web.Application:
+    """Return the application."""
+    service = Service()
+    app = web.Application()
+    app.add_routes(
+        [
+            web.post("/arrive", service.arrive),
+            web.get("/count", service.count),
+            web.get("/sendhub/v1/inbox/", service.inbox),
+            web.get("/sendhub/v1/threads/{id}", service.thread),
+            web.get("/peer", service.peer),
+            web.get("/go-integrate/1/list-messages", service.listed),
+            web.get("/go-integrate/1/wait-next-message/{link}", service.wait_next),
+        ]
+    )
+    return app
+
+
+async def main() -> None:
+    """Serve until the process is ended."""
+    runner = web.AppRunner(application(), access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, backlog=4096)
+    await site.start()
+    print(f"http://127.0.0.1:{runner.addresses[0][1]}", flush=True)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
