@@ -1,0 +1,149 @@
+"""Every file of docs/snippets/ does what the documentation says, against the sandbox."""
+
+import importlib.util
+import json
+import re
+import shlex
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from airflow_messaging.sandbox import RunningSandbox
+
+SNIPPETS = Path(__file__).parents[2] / "docs" / "snippets"
+
+pytestmark = pytest.mark.usefixtures("connections")
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"snippet_{name}", SNIPPETS / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def tables() -> None:
+    from airflow.utils.db import initdb
+
+    initdb()
+
+
+@pytest.fixture
+def database(tables: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow's database, and the snippets as the place where it finds DAGs."""
+    bundle = {
+        "name": "snippets",
+        "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+        "kwargs": {"path": str(SNIPPETS)},
+    }
+    monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps([bundle]))
+
+
+def run(dag: Any) -> Any:
+    """Run a DAG in this process; returns its run."""
+    finished = dag.test()
+    assert finished.state == "success", [(ti.task_id, ti.state) for ti in finished.get_task_instances()]
+    return finished
+
+
+def returned(dag_run: Any, task_id: str) -> Any:
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        query = XComModel.get_many(
+            key="return_value", run_id=dag_run.run_id, dag_ids=dag_run.dag_id, task_ids=task_id
+        ).with_only_columns(XComModel.value)
+        [value] = session.scalars(query).all()
+    return json.loads(value) if isinstance(value, str) else value
+
+
+@pytest.mark.newest
+def test_first_dag(sandbox: RunningSandbox, database: None) -> None:
+    dag = load("first_dag").first_dag()
+    dag.get_task("answer").poke_interval = 0.5  # the echo comes sooner than people answer
+
+    finished = run(dag)
+
+    assert [message["text"] for message in sandbox.messages("sendhub")["sent"]] == ["Shall the load begin? Yes or no."]
+    assert sandbox.messages("sendhub")["waiting"] == [], "the answer is marked read"
+    assert returned(finished, "mark")["also_received"] == []
+
+
+@pytest.mark.newest
+def test_every_waiting_message(sandbox: RunningSandbox, database: None) -> None:
+    for number in range(3):
+        sandbox.inbound("serwersms", text=f"Order {number}")
+
+    run(load("every_waiting_message").every_waiting_message())
+
+    assert sandbox.messages("serwersms")["waiting"] == []
+
+
+@pytest.mark.newest
+def test_hook_in_a_task(sandbox: RunningSandbox, database: None) -> None:
+    run(load("hook_in_a_task").hook_in_a_task())
+
+    assert len(sandbox.messages("sendhub")["sent"]) == 1
+
+
+@pytest.mark.parametrize("service", ["go_integrate", "liquidfiles", "mdi", "serwersms", "sendhub"])
+def test_own_cursor(sandbox: RunningSandbox, tmp_path: Path, service: str) -> None:
+    new_messages = load("own_cursor").new_messages
+    first = sandbox.inbound(service, text="one")
+
+    assert [message.id for message in new_messages(f"{service}_default", tmp_path / "place")] == [first]
+    assert new_messages(f"{service}_default", tmp_path / "place") == []
+
+    second = sandbox.inbound(service, text="two")
+    assert [message.id for message in new_messages(f"{service}_default", tmp_path / "place")] == [second]
+
+
+async def test_on_an_event_loop(sandbox: RunningSandbox) -> None:
+    message_id = sandbox.inbound("liquidfiles", text="hello")
+
+    assert await load("on_an_event_loop").ids_in_inbox("liquidfiles_default") == [message_id]
+
+
+@pytest.mark.parametrize("name", ["test_what_arrives_is_found", "test_a_lost_answer_is_not_sent_again"])
+def test_sandbox_in_a_test(sandbox: RunningSandbox, name: str) -> None:
+    getattr(load("sandbox_in_a_test"), name)(sandbox)
+
+
+def test_the_fixture_of_the_snippet(monkeypatch: pytest.MonkeyPatch) -> None:
+    fixture = load("sandbox_in_a_test").sandbox.__wrapped__(monkeypatch)
+
+    assert set(next(fixture).credentials) == {"go_integrate", "liquidfiles", "mdi", "serwersms", "sendhub"}
+    assert next(fixture, None) is None
+
+
+def connection_lines(marker: str) -> list[tuple[str, str]]:
+    text = (SNIPPETS / "connections.sh").read_text()
+    block = text.split(f"[START {marker}]")[1].split("# [END")[0]
+    words = [word for word in shlex.split(block) if word != "export"]
+    return [(name, value) for name, value in (word.split("=", 1) for word in words)]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_both_forms_of_the_connections_say_the_same() -> None:
+    from airflow.models import Connection
+
+    from airflow_messaging.hooks.registry import with_connection
+
+    as_json, as_uri = connection_lines("json"), connection_lines("uri")
+    assert len(as_json) == 5
+    assert [name for name, _ in as_json] == [name for name, _ in as_uri]
+    for (name, document), (_, uri) in zip(as_json, as_uri, strict=True):
+        conn_id = name.removeprefix("AIRFLOW_CONN_").lower()
+        first = with_connection(conn_id, Connection.from_json(document, conn_id=conn_id)).settings
+        second = with_connection(conn_id, Connection(conn_id=conn_id, uri=uri)).settings
+        assert first == second
+
+
+def test_no_snippet_is_forgotten() -> None:
+    tested = set(re.findall(r'load\("(\w+)"\)', Path(__file__).read_text())) | {"connections"}
+    assert {path.stem for path in SNIPPETS.iterdir() if path.suffix in (".py", ".sh")} == tested
