@@ -163,10 +163,7 @@ def get_provider_info() -> dict[str, Any]:
         "package-name": DISTRIBUTION,
         "name": "Messaging",
         "description": f"Send, wait for and acknowledge messages with {', '.join(titles[:-1])} and {titles[-1]}.",
-        "integrations": [
-            {"integration-name": row.title, "external-doc-url": row.base_url or "https://www.liquidfiles.com/"}
-            for row in CONNECTION_TYPES.values()
-        ],
+        "integrations": [{"integration-name": row.title, "tags": ["service"]} for row in CONNECTION_TYPES.values()],
         "connection-types": [_connection_type(row) for row in CONNECTION_TYPES.values()],
         "hooks": [
             {"integration-name": row.title, "python-modules": [row.hook.rpartition(".")[0]]}

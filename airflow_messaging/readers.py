@@ -1,6 +1,7 @@
 """Named readers: how far a DAG has come in an inbox, kept between its runs in an Airflow Variable.
 
-A variable is encrypted at rest, readable from every worker and visible to people who look for it.
+Where Airflow has a Fernet key, a variable is encrypted at rest. It is readable from every worker, and visible to people
+who look for it.
 """
 
 from __future__ import annotations

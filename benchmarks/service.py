@@ -1,8 +1,9 @@
-"""A service for the benchmarks: as little of SendHub and Go Integrate Me as a wait needs, so that the client is measured.
+"""A service for the benchmarks: as little of SendHub and Go Integrate Me as a wait needs; the client is measured.
 
     python benchmarks/service.py        prints its URL, ends on SIGTERM
 
-``POST /arrive`` lets one message arrive everywhere and answers the time; ``GET /count`` says how many requests came.
+``POST /arrive`` lets one message arrive everywhere; ``GET /count`` says how many requests came, and when
+the message was first handed out.
 """
 
 from __future__ import annotations
@@ -24,15 +25,19 @@ class Service:
         self.arrived = asyncio.Event()
         self.arrived_at = ""
         self.requests = 0
+        self.served_at: float | None = None
 
     async def arrive(self, _: web.Request) -> web.Response:
         self.arrived_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        at = time.monotonic()
         self.arrived.set()
-        return web.json_response({"at": at})
+        return web.json_response({})
 
     async def count(self, _: web.Request) -> web.Response:
-        return web.json_response({"requests": self.requests})
+        return web.json_response({"requests": self.requests, "served_at": self.served_at})
+
+    def _served(self) -> None:
+        """Note when the message was first handed out: from then on a wake counts."""
+        self.served_at = self.served_at or time.monotonic()
 
     async def inbox(self, _: web.Request) -> web.Response:
         self.requests += 1
@@ -54,7 +59,10 @@ class Service:
     async def peer(self, _: web.Request) -> web.Response:
         """What a generic HTTP sensor can wait for: 404 until there is something."""
         self.requests += 1
-        return web.json_response({"id": "7"}) if self.arrived.is_set() else web.json_response({}, status=404)
+        if not self.arrived.is_set():
+            return web.json_response({}, status=404)
+        self._served()
+        return web.json_response({"id": "7"})
 
     async def listed(self, _: web.Request) -> web.Response:
         self.requests += 1
@@ -65,6 +73,7 @@ class Service:
     async def wait_next(self, _: web.Request) -> web.Response:
         self.requests += 1
         await self.arrived.wait()
+        self._served()
         return web.Response(body=b"x", headers={"Message-Link": NEXT_LINK, "Message-File-Name": "x.txt"})
 
 

@@ -139,11 +139,11 @@ async def measure(client: str, url: str, count: int, accounts: int, idle_s: floa
 
     async with aiohttp.ClientSession() as control:
 
-        async def requests() -> int:
+        async def counted(what: str) -> float:
             async with control.get(f"{url}/count") as answer:
-                return int((await answer.json())["requests"])
+                return float((await answer.json())[what] or 0)
 
-        await requests()
+        await counted("requests")
         if client == "ours":
             # The libraries are not what a wait costs; they are loaded before.
             import airflow_messaging.hooks.go_integrate
@@ -154,14 +154,15 @@ async def measure(client: str, url: str, count: int, accounts: int, idle_s: floa
         tasks = [asyncio.create_task(timed(wait)) for wait in waits]
         await asyncio.sleep(max(2 * POLL_S, count / 500))
         used = resident_kib() - memory
-        asked, cpu, began = await requests(), time.process_time(), time.monotonic()
+        asked, cpu, began = await counted("requests"), time.process_time(), time.monotonic()
         await asyncio.sleep(idle_s)
         minutes = (time.monotonic() - began) / 60
-        asked, cpu = await requests() - asked, time.process_time() - cpu
-        async with control.post(f"{url}/arrive") as answer:
-            arrived = float((await answer.json())["at"])
+        asked, cpu = await counted("requests") - asked, time.process_time() - cpu
+        async with control.post(f"{url}/arrive"):
+            pass
         await asyncio.wait_for(asyncio.gather(*tasks), timeout=120)
-    latencies = sorted((at - arrived) * 1000 for at in woken)
+        served = await counted("served_at")
+    latencies = sorted((at - served) * 1000 for at in woken)
     return {
         "client": client,
         "waits": count,

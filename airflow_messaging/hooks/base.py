@@ -22,6 +22,7 @@ from airflow_messaging.hooks.settings import Settings, read_settings
 from airflow_messaging.messages import Message, Receipt, Status, Upload
 from airflow_messaging.services.base import Call, Flow, Service
 from airflow_messaging.services.receiving import Batch, Cursor, poll
+from airflow_messaging.services.selecting import Wanted
 from airflow_messaging.transport.blocking import BlockingTransport
 from airflow_messaging.transport.files import upload_from_path
 
@@ -216,7 +217,7 @@ class MessagingHook(BaseHook, Generic[S]):
         )
         return self.run(flow)
 
-    def poll(self, cursor: Cursor | None = None, *, limit: int | None = None) -> Batch:
+    def poll(self, cursor: Cursor | None = None, *, limit: int | None = None, wanted: Wanted | None = None) -> Batch:
         """Ask once what has been received.
 
         **Delivery**: nothing is acknowledged; the same messages come again until the cursor moves past them or they
@@ -224,9 +225,10 @@ class MessagingHook(BaseHook, Generic[S]):
 
         :param cursor: How far the reader has come. Default: from the beginning.
         :param limit: The most messages to return. Default: all.
+        :param wanted: Says of a message whether it is to be returned. Default: all are.
         :return: The new messages, oldest first, and the next cursor.
         """
-        return self.run(poll(self.service, cursor or Cursor(), limit=limit))
+        return self.run(poll(self.service, cursor or Cursor(), limit=limit, wanted=wanted))
 
     def message(self, message_id: str) -> Message:
         """Look one message up by its id."""

@@ -41,7 +41,8 @@ class SendOperator(MessagingOperator):
     """An operator that sends one message through one service.
 
     **Delivery**: an attempt that may have reached the service is not repeated within the task: it fails with
-    ``DeliveryUnknown``. A retry of the task re-uses the message id, which is derived from DAG, run, task and map index.
+    ``DeliveryUnknown``. A retry of the task sends again, under the same message id where the service knows one: it is
+    derived from DAG, run, task and map index.
 
     :param conn_id: The connection. Default: the service's ``…_default``.
     """

@@ -21,7 +21,7 @@ class SendMessageOperator(MessagingOperator):
     matrix in the documentation.
 
     **Delivery**: an attempt that may have reached the service is not repeated within the task: it fails with
-    ``DeliveryUnknown``. A retry of the task re-uses the message id.
+    ``DeliveryUnknown``. A retry of the task sends again, under the same message id where the service knows one.
 
     :param conn_id: A connection of any of the five types.
     :param to: Recipient or recipients, in the service's own form.
@@ -141,7 +141,8 @@ class MarkMessagesReadOperator(MessagingOperator):
     messages, and past nothing else; without ``reader`` that is refused with ``UnsupportedFeature``.
 
     **Delivery**: this is the only place where anything is acknowledged, so that a message is handed over at least once.
-    SerwerSMS acknowledges while it reads: what comes along is in ``also_received`` and will not come again.
+    SerwerSMS acknowledges while it reads: what comes along is in ``also_received`` and will not come again. If its
+    answer is lost on the way, a message of the same sender and second that nobody has seen yet is lost with it.
 
     :param conn_id: A connection of any of the five types.
     :param messages: The JSON of a message, as a sensor returns it, or a list of these.

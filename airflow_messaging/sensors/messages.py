@@ -92,7 +92,8 @@ class MessagingSensor(BaseSensorOperator):
     def _get_next_poke_interval(self, started_at: Any, run_duration: Any, poke_count: int) -> float:
         """Wait longer where the service asks for it, but not beyond the timeout."""
         interval = float(super()._get_next_poke_interval(started_at, run_duration, poke_count))
-        return max(interval, min(self._asked_to_wait, self.timeout - run_duration()))
+        left: float = self.timeout - run_duration()
+        return max(interval, min(self._asked_to_wait, left))
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """Take what the trigger brought.
@@ -142,64 +143,163 @@ class NextMessageSensor(MessagingSensor):
         the connection's), or the JSON of a message, a receipt or a cursor.
     :param reader: Name of a reader that keeps its place between DAG runs, where the service has no read flag; it moves
         with ``MarkMessagesReadOperator`` only. Not together with ``after``.
-    :param deferrable: Wait in the triggerer. Default yes; otherwise ``mode`` decides between poke and reschedule.
-    :param poke_interval: Seconds between two questions. Default 10. Go Integrate Me holds the connection instead.
+    :param sender: Only messages from this sender, in the service's own form. A sender can be forged.
+    :param contains: Only messages with this in their text or subject.
+    :param matches: Only messages in whose text or subject this regular expression is found. Senders choose the text:
+        keep the expression simple.
+    :param in_reply_to: Only answers to the message with this id.
+    :param callable: Dotted path of a function that takes the ``Message`` and says whether it is wanted; it must be
+        importable in the triggerer and must not block.
+    :param max_messages: Return a list of up to so many messages that are there at the same time. Default: return one
+        message, not in a list.
+    :param deferrable: Wait in the triggerer, together with all other waits on this connection. Default yes; otherwise
+        ``mode`` decides between poke and reschedule.
+    :param poke_interval: Seconds between two questions. Default 10. In the triggerer Go Integrate Me holds the
+        connection instead, as soon as it has listed a message.
     :param timeout: Seconds to wait in all.
-    :return: The message as JSON.
+    :return: The message as JSON, or a list of them with ``max_messages``.
     """
 
-    template_fields: Sequence[str] = ("conn_id", "after", "reader")
+    template_fields: Sequence[str] = (
+        "conn_id",
+        "after",
+        "reader",
+        "sender",
+        "contains",
+        "matches",
+        "in_reply_to",
+        "callable",
+        "max_messages",
+    )
 
-    def __init__(self, *, conn_id: str, after: Any = None, reader: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        conn_id: str,
+        after: Any = None,
+        reader: str | None = None,
+        sender: str | None = None,
+        contains: str | None = None,
+        matches: str | None = None,
+        in_reply_to: str | None = None,
+        callable: str | None = None,
+        max_messages: int | str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(conn_id=conn_id, **kwargs)
         if after is not None and reader is not None:
             raise ValueError("after and reader exclude each other: a reader keeps its own place")
         self.after = after
         self.reader = reader
+        self.sender = sender
+        self.contains = contains
+        self.matches = matches
+        self.in_reply_to = in_reply_to
+        self.callable = callable
+        self.max_messages = max_messages
         self._cursor: dict[str, Any] | None = None
+        self._begin: dict[str, Any] | None = None
 
     def look(self, context: Context) -> Any:
         """Ask once for the next message."""
         from airflow_messaging.services.receiving import Cursor
 
+        wanted = self._selection().wanted()
+        self._begin = self._begin or self._where_to_begin(context)
         with self.hook() as hook:
             if self._cursor is None:
-                self._cursor = self._start(hook, context).to_dict()
-            batch = hook.poll(Cursor.from_dict(self._cursor), limit=1)
-        return batch.messages[0].to_dict() if batch.messages else None
+                self._cursor = self._start(hook).to_dict()
+            batch = hook.poll(Cursor.from_dict(self._cursor), limit=self._limit(), wanted=wanted)
+        return self._result([message.to_dict() for message in batch.messages]) if batch.messages else None
 
     def make_trigger(self, end_at: datetime) -> Any:
         """Return the trigger that goes on waiting."""
         from airflow_messaging.triggers.messages import NextMessageTrigger
 
+        if self._cursor is None and self.reader is not None:
+            self._cursor = self._provisional_place(self.reader)
         return NextMessageTrigger(
-            conn_id=self.conn_id, cursor=self._cursor, poke_interval=self.poke_interval, end_at=end_at.isoformat()
+            conn_id=self.conn_id,
+            cursor=self._cursor,
+            begin=None if self._cursor else self._begin,
+            selection=self._selection().to_dict(),
+            limit=self._limit(),
+            poke_interval=self.poke_interval,
+            end_at=end_at.isoformat(),
         )
 
     def found(self, event: dict[str, Any]) -> Any:
-        """Return the message; one that was too large for the trigger's event is fetched here."""
-        if event.get("message") is not None:
-            return event["message"]
+        """Return the messages; those that were too large for the trigger's event are fetched here."""
+        if all(isinstance(message, dict) for message in event["messages"]):
+            return self._result(event["messages"])
         with self.hook() as hook:
-            return hook.message(event["message_id"]).to_dict()
+            return self._result([hook.message(message_id).to_dict() for message_id in event["messages"]])
 
-    def _start(self, hook: MessagingHook[Any], context: Context) -> Any:
+    def _result(self, messages: list[dict[str, Any]]) -> Any:
+        return messages[0] if self.max_messages is None else messages
+
+    def _limit(self) -> int:
+        from airflow_messaging.services.parsing import whole_number
+
+        return 1 if self.max_messages is None else whole_number("max_messages", self.max_messages, 1)
+
+    def _selection(self) -> Any:
+        from airflow_messaging.services.selecting import Selection
+
+        return Selection(
+            sender=self.sender,
+            contains=self.contains,
+            matches=self.matches,
+            in_reply_to=self.in_reply_to,
+            callable=self.callable,
+        )
+
+    def _provisional_place(self, reader: str) -> dict[str, Any] | None:
+        """Give a new reader a place although its service cannot be asked for the time: rather too early than too late.
+
+        :return: The place; None where the reader needs none, or has one already that only could not be used.
+        """
         from airflow_messaging import readers
-        from airflow_messaging.services.receiving import Cursor, start
+        from airflow_messaging.services.receiving import OVERLAP, Cursor
 
-        if self.reader is not None and not hook.service.has_read_flag:
-            kept = readers.load(self.conn_id, self.reader)
-            if kept is not None:
-                return kept
-        started = context["dag_run"].start_date or datetime.now(UTC)
-        cursor: Cursor = hook.run(start(hook.service, self.after, run_started=started, now=self._first_run(context)))
-        if self.reader is not None and not hook.service.has_read_flag:
-            readers.save(self.conn_id, self.reader, cursor)
+        with self.hook() as hook:
+            if hook.service.has_read_flag:
+                return None
+        kept = readers.load(self.conn_id, reader)
+        if kept is None:
+            started = datetime.fromisoformat((self._begin or {})["run_started"])
+            kept = Cursor(floor=started.replace(microsecond=0) - OVERLAP)
+            readers.save(self.conn_id, reader, kept)
+        return kept.to_dict()
+
+    def _where_to_begin(self, context: Context) -> dict[str, Any]:
+        """Return what ``start`` needs, so that the triggerer can do it if the service cannot be asked now."""
+        now = datetime.now(UTC)
+        # A rescheduled task does not remember by itself when it first ran.
+        first = context["ti"].get_first_reschedule_date(context) if self.reschedule else None
+        started = context["dag_run"].start_date or now
+        return {"after": self.after, "run_started": started.isoformat(), "now": (first or now).isoformat()}
+
+    def _start(self, hook: MessagingHook[Any]) -> Any:
+        from airflow_messaging import readers
+        from airflow_messaging.services.receiving import start
+
+        reader = None if hook.service.has_read_flag else self.reader
+        kept = readers.load(self.conn_id, reader) if reader is not None else None
+        if kept is not None:
+            return kept
+        begin = self._begin or {}
+        cursor = hook.run(
+            start(
+                hook.service,
+                begin["after"],
+                run_started=datetime.fromisoformat(begin["run_started"]),
+                now=datetime.fromisoformat(begin["now"]),
+            )
+        )
+        if reader is not None:
+            readers.save(self.conn_id, reader, cursor)
         return cursor
-
-    def _first_run(self, context: Context) -> datetime | None:
-        """Return when the task first ran, which a rescheduled task does not remember by itself."""
-        return context["ti"].get_first_reschedule_date(context) if self.reschedule else None
 
 
 class MessageStatusSensor(MessagingSensor):
@@ -207,8 +307,8 @@ class MessageStatusSensor(MessagingSensor):
 
     :param conn_id: A connection to a service that tells the status: MDI g8teway, SerwerSMS.pl, SendHub.
     :param message_id: Id of the message, or the receipt that a send operator returned.
-    :param wait_for: ``sent``, ``delivered`` or ``scheduled``. Default ``sent``. A message that failed ends the wait
-        with an error.
+    :param wait_for: ``scheduled``, ``queued``, ``sent``, ``delivered`` or ``failed``. Default ``sent``. SendHub knows
+        nothing beyond ``sent``. A message that failed ends the wait with an error, unless it is waited for.
     :param deferrable: Wait in the triggerer. Default yes.
     :param poke_interval: Seconds between two questions. Default 10.
     :return: The status reached.

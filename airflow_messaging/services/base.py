@@ -183,6 +183,7 @@ class Service(abc.ABC):
     title: ClassVar[str]
     has_read_flag: ClassVar[bool]
     long_poll: ClassVar[bool] = False
+    tells_delivery: ClassVar[bool] = True
 
     def __init__(
         self, base_url: str, *, clock: Clock, zone: tzinfo = UTC, on_secret: Callable[[str], None] | None = None
@@ -192,6 +193,7 @@ class Service(abc.ABC):
         self.zone = zone
         self.on_secret = on_secret or (lambda _secret: None)
         self.skew_s = 0.0
+        self.skew_known = False
         self.listed: list[str] = []
         """Ids that the last look into the inbox found, oldest first, where the service has long polls."""
 
@@ -277,6 +279,7 @@ class Service(abc.ABC):
         """Learn from the answer's ``Date`` how far the service's clock is from ours."""
         if (date := parse_http_date(response.header("Date"))) is not None:
             self.skew_s = (date - self.clock()).total_seconds()
+            self.skew_known = True
 
     def result(self, call: Call[T], response: Response) -> T:
         """Turn an answer into the call's result or a typed error.

@@ -44,7 +44,8 @@ NOTHING_NEWER = frozenset({204, 404})
 """The documents do not say how "nothing newer" and "expired" look, so every quiet answer counts as that."""
 
 WAIT_HOLD_S = 75.0
-"""How long to listen on ``wait-next-message``: longer than the 60 s after which proxies cut idle connections."""
+"""How much longer than to any other call to listen on ``wait-next-message``. It is added to the connection's
+``read_timeout``, so that the service, or the proxy that cuts idle connections, ends the wait before we do."""
 
 INLINE_LIMIT = 64 * 1024
 """A larger file does not travel inside a message; it is fetched as the message's attachment."""

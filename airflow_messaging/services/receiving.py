@@ -16,11 +16,14 @@ from airflow_messaging.exceptions import InvalidInput, Shown
 from airflow_messaging.messages import JsonDict, Message, Receipt
 from airflow_messaging.services.base import Flow, Service
 from airflow_messaging.services.parsing import as_utc
+from airflow_messaging.services.selecting import Wanted
 
 OVERLAP = timedelta(minutes=10)
 
 SLACK = timedelta(minutes=1)
 """How far the time that a message had in a long poll, which is ours, may lie from the one it has in a list."""
+
+_EPOCH = datetime(1970, 1, 2, tzinfo=UTC)
 
 _AFTER = "None, 'now', 'earliest', a time, or the JSON of a message, a receipt or a cursor"
 
@@ -41,7 +44,8 @@ class Cursor:
     @property
     def window_start(self) -> datetime | None:
         """From when on the next question asks."""
-        if self.since is None:
+        if self.since is None or self.since < _EPOCH:
+            # A time from before there were computers says nothing, and the calendar has no room to go further back.
             return self.floor
         start = self.since - OVERLAP
         return start if self.floor is None else max(start, self.floor)
@@ -66,7 +70,7 @@ class Cursor:
     def forget_what_cannot_return(self) -> Cursor:
         """Return the cursor without those ids that lie before the next question's window."""
         start = self.window_start
-        if start is None:
+        if start is None or start < _EPOCH:
             return self
         seen = {id_: when for id_, when in self.seen.items() if when is None or when >= start - SLACK}
         return dataclasses.replace(self, seen=seen)
@@ -121,8 +125,9 @@ def start(service: Service, after: Any, *, run_started: datetime, now: datetime 
     if after == "earliest" or (after is None and service.has_read_flag):
         return Cursor()
     if after in (None, "now"):
-        # One exchange tells how far the service's clock is from ours.
-        yield service.check()
+        if not service.skew_known:
+            # One exchange tells how far the service's clock is from ours.
+            yield service.check()
         began = (now or service.clock()) if after == "now" else run_started
         return Cursor(floor=(began + timedelta(seconds=service.skew_s)).replace(microsecond=0))
     if isinstance(after, str | datetime):
@@ -145,16 +150,18 @@ def _after_record(record: Mapping[str, Any]) -> Cursor:
     return Cursor(floor=when, since=when, seen={message.id: when})
 
 
-def poll(service: Service, cursor: Cursor, *, limit: int | None = None) -> Flow[Batch]:
+def poll(service: Service, cursor: Cursor, *, limit: int | None = None, wanted: Wanted | None = None) -> Flow[Batch]:
     """Ask once what is newer than a cursor.
 
     :param service: The service.
     :param cursor: How far the reader has come.
     :param limit: The most messages to return; the rest stays for the next poll. Default: all.
+    :param wanted: Says of a message whether it is to be returned. Default: all are.
     :return: The new messages and the next cursor. Nothing is acknowledged.
     """
-    listed = yield from service.received(cursor.window_start, seen=cursor.seen, limit=limit)
-    return _batch(cursor, listed, limit)
+    asked_for = limit if wanted is None else None
+    listed = yield from service.received(cursor.window_start, seen=cursor.seen, limit=asked_for)
+    return _batch(cursor, [message for message in listed if wanted is None or wanted(message)], limit)
 
 
 def wait(service: Service, cursor: Cursor, *, limit: int | None = None) -> Flow[Batch]:

@@ -56,6 +56,7 @@ class SendHub(Service):
     name = "sendhub"
     title = "SendHub"
     has_read_flag = True
+    tells_delivery = False
 
     def __init__(
         self,

@@ -36,7 +36,14 @@ from airflow_messaging.services.base import (
     require,
 )
 from airflow_messaging.services.paging import MAX_PAGES, Page, every_item, oldest_first, what_is_new
-from airflow_messaging.services.parsing import Reader, as_utc, before_clocks_go_back, only_known, parse_json, true_or_false
+from airflow_messaging.services.parsing import (
+    Reader,
+    as_utc,
+    before_clocks_go_back,
+    only_known,
+    parse_json,
+    true_or_false,
+)
 
 T = TypeVar("T")
 Phone = str | Sequence[str]
@@ -260,12 +267,15 @@ class SerwerSms(Service):
         return what_is_new(listed, since, seen)[:limit]
 
     def status(self, message_id: str) -> Flow[Status]:
-        """Ask for the message's report."""
+        """Ask for the message's report; a message that has none counts as queued.
+
+        The vendor does not say how soon a report exists. After about 14 days there is none any more.
+        """
         reports: Page[Receipt] = yield self.messages_reports(id=message_id)
         for report in reports.items:
             if report.id == message_id:
                 return report.status
-        raise NotFound(self.name, "messages/reports", status=200, message="there is no report on this message")
+        return Status.QUEUED
 
     def mark_read(self, messages: list[Message]) -> Flow[list[Message]]:
         """Ask with ``read=true`` for exactly the senders and seconds of these messages.

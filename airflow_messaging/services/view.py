@@ -54,11 +54,13 @@ class InboxView:
         :return: What :meth:`update` takes.
         """
         starts = [cursor.window_start for cursor in late]
-        if not starts and self._begun and not self._has_read_flag:
-            self._forget()
-            starts = [self._next_start()]
-        elif self._begun and self._has_read_flag:
+        if self._begun and self._has_read_flag:
             starts.append(self._asked)
+        elif self._begun:
+            if not starts:
+                self._forget()
+            # Those who came earlier wait for what is new, wherever those begin who have come since.
+            starts.append(self._next_start())
         self._asked = None if None in starts else min((start for start in starts if start), default=None)
         listed: list[Message] = yield from service.received(
             self._asked, seen={} if self._has_read_flag else self._known, limit=None
@@ -111,6 +113,7 @@ class InboxView:
             self._known = {id_: message for id_, message in self._known.items() if id_ in listed}
         if self._asked is None:
             self._covers_all = True
+            self._covered = None
         elif not self._begun or (self._covered is not None and self._asked < self._covered):
             self._covered = self._asked
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import functools
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
@@ -32,11 +31,11 @@ from airflow_messaging.transport.options import (
     lost,
     proxy_for,
     redirected,
-    tls_context,
     with_own_headers,
 )
 from airflow_messaging.transport.progress import Progress
 from airflow_messaging.transport.retry import retrying
+from airflow_messaging.transport.sessions import borrow, give_back
 
 T = TypeVar("T")
 SinkFactory = Callable[[], Sink]
@@ -65,12 +64,13 @@ class AsyncTransport:
         self._opening = asyncio.Lock()
         self._session: aiohttp.ClientSession | None = None
         self._proxy: str | None = None
+        self._ca_file = options.ca_file or ca_file_from_environment()
 
     async def close(self) -> None:
         """Close all connections."""
         if self._session is not None:
-            await self._session.close()
             self._session = None
+            await give_back(self._ca_file)
 
     async def run(self, call: Call[T], sink: SinkFactory | None = None) -> T:
         """Carry out one call.
@@ -207,20 +207,9 @@ class AsyncTransport:
     async def _open(self) -> aiohttp.ClientSession:
         async with self._opening:
             if self._session is None:
-                ca_file = self.options.ca_file or ca_file_from_environment()
-                context = await asyncio.to_thread(_tls_context, ca_file)
                 self._proxy = await asyncio.to_thread(proxy_for, self.service.base_url)
-                self._session = aiohttp.ClientSession(
-                    cookie_jar=aiohttp.DummyCookieJar(),
-                    connector=aiohttp.TCPConnector(ssl=context, limit=0),
-                    auto_decompress=True,
-                )
-                # Else aiohttp sends reads twice by itself, at once; whether and when to repeat is decided in one place.
-                self._session._retry_connection = False
+                self._session = await borrow(self._ca_file)
             return self._session
-
-
-_tls_context = functools.lru_cache(tls_context)  # once a process
 
 
 async def _stream(answer: aiohttp.ClientResponse, sink: SinkFactory) -> None:

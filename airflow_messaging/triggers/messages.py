@@ -5,23 +5,16 @@ from __future__ import annotations
 import abc
 import asyncio
 import json
-import random
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-if TYPE_CHECKING:
-    from airflow_messaging.hooks.base import MessagingHook
-
 INLINE_LIMIT = 64 * 1024
 """A message whose JSON is longer does not travel in the event: the task fetches it."""
-
-_LONGEST_BACKOFF_S = 60.0
-_LONGEST_RETRY_AFTER_S = 3600.0
 
 
 class RedactedEvent(TriggerEvent):
@@ -31,9 +24,11 @@ class RedactedEvent(TriggerEvent):
         """Show how the wait ended and nothing of what came."""
         return f"TriggerEvent<{self.payload.get('status')}>"
 
+    __str__ = __repr__
+
 
 class WaitTrigger(BaseTrigger, abc.ABC):
-    """Asks a service again and again until there is a result or the time is over.
+    """Waits until there is a result or the time is over.
 
     A service that is out of reach for the moment is asked again with growing pauses, with one warning per change of
     state; every other error ends the wait as an event. Nothing secret is among the arguments: they are stored.
@@ -58,93 +53,104 @@ class WaitTrigger(BaseTrigger, abc.ABC):
         return f"{type(self).__module__}.{type(self).__qualname__}", self.arguments()
 
     @abc.abstractmethod
-    async def ask(self, hook: MessagingHook[Any]) -> dict[str, Any] | None:
-        """Ask once; return the event's payload, or None to go on."""
+    async def wait(self) -> dict[str, Any]:
+        """Wait, and return the payload of the event."""
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield exactly one event: found, timeout or error."""
-        from airflow.providers.common.compat.sdk import AirflowException
+        from airflow_messaging.exceptions import to_dict
+        from airflow_messaging.triggers.failures import as_messaging_error
 
-        from airflow_messaging.exceptions import MessagingError, to_dict
-
+        limit = asyncio.timeout(self._remaining())
         try:
-            async with asyncio.timeout(self._remaining()):
-                payload = await self._wait()
-        except TimeoutError:
-            payload = {"status": "timeout"}
-        except MessagingError as error:
-            payload = {"status": "error", "error": to_dict(error)}
+            async with limit:
+                payload = await self.wait()
         except Exception as error:
-            # A traceback would be logged again by the worker, which does not know this process's secrets.
-            said = str(error) if isinstance(error, AirflowException) else ""
-            payload = {"status": "error", "error": to_dict(MessagingError(f"{type(error).__name__} {said}".strip()))}
+            if isinstance(error, TimeoutError) and limit.expired():
+                payload = {"status": "timeout"}
+            else:
+                payload = {"status": "error", "error": to_dict(as_messaging_error(error))}
         yield RedactedEvent(payload=payload)
-
-    async def _wait(self) -> dict[str, Any]:
-        from airflow_messaging.exceptions import MessagingError, is_passing
-
-        # The first import of the HTTP libraries takes a while: it must not hold up the event loop.
-        registry = await asyncio.to_thread(import_module, "airflow_messaging.hooks.registry")
-        failures = 0
-        async with await registry.async_hook_for(self.conn_id) as hook:
-            while True:
-                asked_at = time.monotonic()
-                try:
-                    payload = await self.ask(hook)
-                except MessagingError as error:
-                    if not is_passing(error):
-                        raise
-                    failures += 1
-                    if failures == 1:
-                        self.log.warning("The service cannot be asked now, the wait goes on: %s", error)
-                    await asyncio.sleep(self._pause(failures, getattr(error, "retry_after", None)))
-                    continue
-                if payload is not None:
-                    return payload
-                if failures:
-                    self.log.info("The service answers again")
-                failures = 0
-                await asyncio.sleep(max(0.0, self.poke_interval - (time.monotonic() - asked_at)))
-
-    def _pause(self, failures: int, retry_after: float | None) -> float:
-        longest = min(_LONGEST_BACKOFF_S, max(1.0, self.poke_interval) * 2 ** min(failures, 6))
-        return max(random.uniform(longest / 2, longest), min(retry_after or 0.0, _LONGEST_RETRY_AFTER_S))
 
     def _remaining(self) -> float:
         return (datetime.fromisoformat(self.end_at) - datetime.now(UTC)).total_seconds()
 
 
 class NextMessageTrigger(WaitTrigger):
-    """Waits for the next message.
+    """Waits for the next messages, together with all other waits of this process on the same connection.
 
     **Delivery**: nothing is acknowledged here; a wait that is interrupted begins again at the same cursor.
 
     :param conn_id: The connection.
-    :param cursor: Where to begin, as JSON.
-    :param poke_interval: Seconds between two questions; a service that holds the connection is asked again at once.
+    :param cursor: Where to begin, as JSON. Default: what ``begin`` says.
+    :param begin: What :func:`~airflow_messaging.services.receiving.start` needs to find out where to begin: ``after``,
+        ``run_started`` and ``now``. Given where the service could not be asked before.
+    :param selection: What a message must be like, as JSON of
+        :class:`~airflow_messaging.services.selecting.Selection`. Default: any message.
+    :param limit: The most messages to return. Default 1.
+    :param poke_interval: Seconds between two questions; the shortest of all waits on the connection counts. A service
+        that holds the connection is asked again at once.
     :param end_at: When to give up, ISO 8601 with a zone.
     """
 
-    def __init__(self, *, cursor: dict[str, Any] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        cursor: dict[str, Any] | None = None,
+        begin: dict[str, Any] | None = None,
+        selection: dict[str, Any] | None = None,
+        limit: int = 1,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.cursor = cursor
+        self.begin = begin
+        self.selection = selection
+        self.limit = limit
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments that make this trigger again."""
-        return {**super().arguments(), "cursor": self.cursor}
+        return {
+            **super().arguments(),
+            "cursor": self.cursor,
+            "begin": self.begin,
+            "selection": self.selection,
+            "limit": self.limit,
+        }
 
-    async def ask(self, hook: MessagingHook[Any]) -> dict[str, Any] | None:
-        """Ask once for the next message."""
-        from airflow_messaging.services.receiving import Cursor, wait
+    async def wait(self) -> dict[str, Any]:
+        """Join the wait on the connection's inbox, and leave it with the messages."""
+        from airflow_messaging.services.receiving import Cursor
+        from airflow_messaging.services.selecting import Selection
+        from airflow_messaging.triggers import shared
 
-        cursor = Cursor.from_dict(self.cursor) if self.cursor else Cursor()
-        batch = await hook.arun(wait(hook.service, cursor, limit=1))
-        if not batch.messages:
-            return None
-        message = batch.messages[0].to_dict()
-        if len(json.dumps(message)) <= INLINE_LIMIT:
-            return {"status": "found", "message": message}
-        return {"status": "found", "message_id": message["id"]}
+        waiter = shared.join(
+            self.conn_id,
+            Cursor.from_dict(self.cursor) if self.cursor else self._begin,
+            poll_interval=self.poke_interval,
+            wanted=Selection(**(self.selection or {})).wanted(),
+            limit=self.limit,
+        )
+        try:
+            messages = await waiter.next()
+        finally:
+            waiter.leave()
+        payload: dict[str, Any] = {"status": "found", "messages": [message.to_dict() for message in messages]}
+        if len(json.dumps(payload)) > INLINE_LIMIT:
+            payload["messages"] = [message.id for message in messages]
+        return payload
+
+    def _begin(self, service: Any) -> Any:
+        from airflow_messaging.services.receiving import start
+
+        begin = self.begin or {}
+        now = datetime.now(UTC).isoformat()
+        return start(
+            service,
+            begin.get("after"),
+            run_started=datetime.fromisoformat(begin.get("run_started") or now),
+            now=datetime.fromisoformat(begin.get("now") or now),
+        )
 
 
 class MessageStatusTrigger(WaitTrigger):
@@ -166,9 +172,31 @@ class MessageStatusTrigger(WaitTrigger):
         """Return the arguments that make this trigger again."""
         return {**super().arguments(), "message_id": self.message_id, "wait_for": self.wait_for}
 
-    async def ask(self, hook: MessagingHook[Any]) -> dict[str, Any] | None:
-        """Ask once for the status."""
+    async def wait(self) -> dict[str, Any]:
+        """Ask again and again."""
+        from airflow_messaging.exceptions import MessagingError, is_passing
         from airflow_messaging.services.sending import reached
+        from airflow_messaging.triggers.failures import pause_after
 
-        status = await hook.arun(reached(hook.service, self.message_id, self.wait_for))
-        return None if status is None else {"status": "found", "reached": status}
+        # The first import of the HTTP libraries takes a while: it must not hold up the event loop.
+        registry = await asyncio.to_thread(import_module, "airflow_messaging.hooks.registry")
+        failures = 0
+        async with await registry.async_hook_for(self.conn_id) as hook:
+            while True:
+                asked_at = time.monotonic()
+                try:
+                    status = await hook.arun(reached(hook.service, self.message_id, self.wait_for))
+                except MessagingError as error:
+                    if not is_passing(error):
+                        raise
+                    failures += 1
+                    if failures == 1:
+                        self.log.warning("The service cannot be asked now, the wait goes on: %s", error)
+                    await asyncio.sleep(pause_after(failures, self.poke_interval, error))
+                    continue
+                if status is not None:
+                    return {"status": "found", "reached": status}
+                if failures:
+                    self.log.info("The service answers again")
+                failures = 0
+                await asyncio.sleep(max(0.0, self.poke_interval - (time.monotonic() - asked_at)))

@@ -7,41 +7,49 @@ began earliest, and what comes is offered to all of them. Ten thousand waits mak
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-import random
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from airflow_messaging.exceptions import AuthenticationFailed, MessagingError, is_passing
+from airflow_messaging.triggers.failures import as_messaging_error, pause_after
 
 if TYPE_CHECKING:
     from airflow_messaging.messages import Message
+    from airflow_messaging.services.base import Flow
     from airflow_messaging.services.receiving import Cursor
 
 log = logging.getLogger(__name__)
 
 Wanted = Callable[["Message"], bool]
+Begin = Callable[[Any], "Flow[Cursor]"]
+"""Takes the service and returns the flow that finds out where to begin."""
 
 AUTHENTICATION_TRIES = 3
-LONGEST_BACKOFF_S = 60.0
-LONGEST_RETRY_AFTER_S = 3600.0
 SHORTEST_PAUSE_S = 0.2
-OFFERS_AT_ONCE = 500
-"""After so many offers the event loop gets its turn."""
+LONGEST_TURN_S = 0.005
+"""After so long a time of offering the event loop gets its turn."""
 
 _inboxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, SharedInbox]] = weakref.WeakKeyDictionary()
 
 
 def join(
-    conn_id: str, cursor: Cursor, *, poll_interval: float, wanted: Wanted | None = None, limit: int | None = 1
+    conn_id: str,
+    begin: Cursor | Begin,
+    *,
+    poll_interval: float,
+    wanted: Wanted | None = None,
+    limit: int | None = 1,
 ) -> Waiter:
     """Join the wait on a connection's inbox; the caller must call ``leave()`` in the end.
 
     :param conn_id: The connection.
-    :param cursor: How far this waiter has come.
+    :param begin: How far this waiter has come, or what finds it out once the service can be asked.
     :param poll_interval: Seconds between two questions; the shortest of all waiters counts.
     :param wanted: Says of a message whether this waiter wants it. Default: all.
     :param limit: The most messages to be given at once. Default 1.
@@ -50,20 +58,23 @@ def join(
     inbox = inboxes.get(conn_id)
     if inbox is None:
         inbox = inboxes[conn_id] = SharedInbox(conn_id, inboxes)
-    return inbox.join(Waiter(inbox, cursor, poll_interval, wanted, limit))
+    return inbox.join(Waiter(inbox, begin, poll_interval, wanted, limit))
 
 
 class Waiter:
     """One wait among those that share an inbox."""
 
-    __slots__ = ("_future", "_inbox", "cursor", "limit", "poll_interval", "wanted")
+    __slots__ = ("_future", "_inbox", "begin", "cursor", "limit", "poll_interval", "wanted")
 
     def __init__(
-        self, inbox: SharedInbox, cursor: Cursor, poll_interval: float, wanted: Wanted | None, limit: int | None
+        self, inbox: SharedInbox, begin: Cursor | Begin, poll_interval: float, wanted: Wanted | None, limit: int | None
     ) -> None:
+        from airflow_messaging.services.receiving import Cursor
+
         self._inbox = inbox
         self._future: asyncio.Future[list[Message]] | None = None
-        self.cursor = cursor
+        self.begin = None if isinstance(begin, Cursor) else begin
+        self.cursor = begin if isinstance(begin, Cursor) else Cursor()
         self.poll_interval = poll_interval
         self.wanted = wanted
         self.limit = limit
@@ -84,6 +95,14 @@ class Waiter:
         self.cursor = self.cursor.past(messages)
         return messages
 
+    async def run(self, make_work: Callable[[Any], Any]) -> Any:
+        """Carry out a call or a flow through the client that the inbox is read with.
+
+        :param make_work: Takes the service and returns the call or flow.
+        :raises MessagingError: As the hook's ``arun`` does.
+        """
+        return await self._inbox.run(make_work)
+
     def leave(self) -> None:
         """Leave; the last one closes everything."""
         self._inbox.leave(self)
@@ -93,24 +112,26 @@ class Waiter:
         if self._future is None or self._future.done():
             return
         try:
-            taken = [message for message in messages if self._takes(message)]
+            taken = list(islice(self._wanted_of(messages), self.limit))
         except Exception as error:
-            self._future.set_exception(MessagingError(f"the filter failed: {type(error).__name__}"))
+            failed = MessagingError(f"the filter failed: {type(error).__name__}")
+            self._future.set_exception(error if isinstance(error, MessagingError) else failed)
             return
         if taken:
-            self._future.set_result(taken[: self.limit])
+            self._future.set_result(taken)
 
     def fail(self, error: MessagingError) -> None:
         """End the wait with an error."""
         if self._future is not None and not self._future.done():
             self._future.set_exception(error)
 
-    def _takes(self, message: Message) -> bool:
-        cursor = self.cursor
-        if message.id in cursor.seen:
-            return False
-        early = cursor.floor is not None and message.received_at is not None and message.received_at < cursor.floor
-        return not early and (self.wanted is None or self.wanted(message))
+    def _wanted_of(self, messages: Iterable[Message]) -> Iterator[Message]:
+        # Others may have been looking further back, where this waiter's cursor no longer knows what it has had.
+        seen, start = self.cursor.seen, self.cursor.window_start
+        for message in messages:
+            early = start is not None and message.received_at is not None and message.received_at < start
+            if not early and message.id not in seen and (self.wanted is None or self.wanted(message)):
+                yield message
 
 
 class SharedInbox:
@@ -123,6 +144,10 @@ class SharedInbox:
         self._late: dict[Waiter, None] = {}
         self._intervals: Counter[float] = Counter()
         self._called = asyncio.Event()
+        self._stirred = asyncio.Event()
+        self._refused = 0
+        self._opened = asyncio.Event()
+        self._hook: Any = None
         self._error: MessagingError | None = None
         self._task: asyncio.Task[None] | None = None
         self._view: Any = None
@@ -130,6 +155,8 @@ class SharedInbox:
     def join(self, waiter: Waiter) -> Waiter:
         """Take a waiter in."""
         self._waiters[waiter] = None
+        if waiter.poll_interval < self._interval():
+            self._stirred.set()
         self._intervals[waiter.poll_interval] += 1
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run(), name=f"inbox of {self._conn_id}")
@@ -150,11 +177,19 @@ class SharedInbox:
         """Offer a waiter what is known, where that is enough for its cursor, or else ask the service for it."""
         if self._error is not None:
             waiter.fail(self._error)
-        elif self._view is not None and self._view.covers(waiter.cursor):
+        elif waiter.begin is None and self._view is not None and self._view.covers(waiter.cursor):
             waiter.offer(self._view.messages())
         else:
             self._late[waiter] = None
             self._called.set()
+            self._stirred.set()
+
+    async def run(self, make_work: Callable[[Any], Any]) -> Any:
+        """Carry out a call or a flow through this inbox's client, once it is open."""
+        await self._opened.wait()
+        if self._error is not None:
+            raise self._error
+        return await self._hook.arun(make_work(self._hook.service))
 
     def _close(self) -> None:
         if self._registry.get(self._conn_id) is self:
@@ -165,13 +200,12 @@ class SharedInbox:
     async def _run(self) -> None:
         try:
             await self._read_on()
-        except MessagingError as error:
-            self._end(error)
         except Exception as error:
-            self._end(MessagingError(f"the inbox cannot be read: {type(error).__name__}"))
+            self._end(as_messaging_error(error))
 
     def _end(self, error: MessagingError) -> None:
         self._error = error
+        self._opened.set()
         if self._registry.get(self._conn_id) is self:
             del self._registry[self._conn_id]
         for waiter in list(self._waiters):
@@ -180,17 +214,21 @@ class SharedInbox:
     async def _read_on(self) -> None:
         # The first import of the HTTP libraries takes a while: it must not hold up the event loop.
         registry = await asyncio.to_thread(import_module, "airflow_messaging.hooks.registry")
-        refused = 0
         while True:
             try:
                 async with await registry.async_hook_for(self._conn_id) as hook:
+                    self._hook = hook
+                    self._opened.set()
+                    if self._view is None and not self._late:
+                        await self._called.wait()
                     await self._read_with(hook)
-            except AuthenticationFailed:
+            except AuthenticationFailed as error:
                 # The connection may have been changed meanwhile: it is looked up again, but not for ever.
-                refused += 1
-                if refused >= AUTHENTICATION_TRIES:
+                self._opened.clear()
+                self._refused += 1
+                if self._refused >= AUTHENTICATION_TRIES:
                     raise
-                await asyncio.sleep(_backoff(refused, self._interval(), None))
+                await asyncio.sleep(pause_after(self._refused, self._interval(), error))
 
     async def _read_with(self, hook: Any) -> None:
         from airflow_messaging.services.view import InboxView
@@ -204,22 +242,27 @@ class SharedInbox:
             try:
                 fresh = await self._ask(hook, late)
             except MessagingError as error:
-                self._late = {**late, **self._late}
+                self._late = {**{waiter: None for waiter in late if waiter in self._waiters}, **self._late}
                 if not is_passing(error):
                     raise
                 failures += 1
                 if failures == 1:
                     log.warning("%s cannot be asked now, the wait goes on: %s", self._conn_id, error)
-                await asyncio.sleep(_backoff(failures, self._interval(), getattr(error, "retry_after", None)))
+                await asyncio.sleep(pause_after(failures, self._interval(), error))
                 continue
             if failures:
                 log.info("%s answers again", self._conn_id)
-            failures = 0
-            await self._offer([waiter for waiter in self._waiters if waiter not in late], fresh)
-            await self._offer(list(late), self._view.messages())
-            await self._pause(began)
+            failures = self._refused = 0
+            # Who has called meanwhile needs what is older first: that is for the next question to find.
+            others = (waiter for waiter in list(self._waiters) if waiter not in late and waiter not in self._late)
+            await self._offer(others, fresh)
+            await self._offer(late, self._view.messages())
+            can_hold = hook.service.long_poll and hook.service.listed
+            await self._pause(began, at_once=bool(can_hold and (fresh or late)))
 
-    async def _ask(self, hook: Any, late: Iterable[Waiter]) -> list[Message]:
+    async def _ask(self, hook: Any, late: dict[Waiter, None]) -> list[Message]:
+        await self._begin(hook, [waiter for waiter in late if waiter.begin is not None])
+        late = {waiter: None for waiter in late if waiter.begin is None}
         listed = await hook.arun(self._view.question(hook.service, [waiter.cursor for waiter in late]))
         fresh: list[Message] = self._view.update(hook.service, listed)
         if fresh or late or not hook.service.long_poll or not hook.service.listed:
@@ -227,6 +270,32 @@ class SharedInbox:
         held = hook.arun(self._view.hold(hook.service))
         taken: list[Message] = self._view.take(await self._until_called(held))
         return taken
+
+    async def _begin(self, hook: Any, waiters: list[Waiter]) -> None:
+        """Find out where these begin; the same question is asked once for all of them."""
+        answers: dict[tuple[str, str], Any] = {}
+        for waiter in waiters:
+            try:
+                if waiter.begin is not None:
+                    waiter.cursor = await self._asked_once(hook, waiter.begin(hook.service), answers)
+                    waiter.begin = None
+            except Exception as error:
+                if is_passing(error) or isinstance(error, AuthenticationFailed):
+                    raise
+                # Its own mistake, such as a time that is none.
+                failed = MessagingError(f"the beginning cannot be found: {type(error).__name__}")
+                waiter.fail(error if isinstance(error, MessagingError) else failed)
+
+    async def _asked_once(self, hook: Any, flow: Flow[Cursor], answers: dict[tuple[str, str], Any]) -> Cursor:
+        from airflow_messaging.transport.driving import Finished, advance
+
+        state = advance(flow)
+        while not isinstance(state, Finished):
+            key = state.endpoint, hook.service.url(state.request)
+            if key not in answers:
+                answers[key] = await hook.arun(state)
+            state = advance(flow, answers[key])
+        return state.value
 
     async def _until_called(self, held: Any) -> list[Message]:
         """Wait on the open connection, unless somebody comes who needs another answer."""
@@ -241,25 +310,25 @@ class SharedInbox:
             called.cancel()
             await asyncio.gather(holding, called, return_exceptions=True)
 
-    async def _offer(self, waiters: list[Waiter], messages: list[Message]) -> None:
-        for number, waiter in enumerate(waiters if messages else (), 1):
+    async def _offer(self, waiters: Iterable[Waiter], messages: list[Message]) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for waiter in waiters if messages else ():
             waiter.offer(messages)
-            if number % OFFERS_AT_ONCE == 0:
+            if loop.time() - began > LONGEST_TURN_S:
                 await asyncio.sleep(0)
+                began = loop.time()
 
-    async def _pause(self, began: float) -> None:
-        spent = asyncio.get_running_loop().time() - began
+    async def _pause(self, began: float, *, at_once: bool) -> None:
         await asyncio.sleep(SHORTEST_PAUSE_S)
-        try:
-            async with asyncio.timeout(max(0.0, self._interval() - spent - SHORTEST_PAUSE_S)):
-                await self._called.wait()
-        except TimeoutError:
-            pass
+        while not at_once and not self._called.is_set():
+            left = began + self._interval() - asyncio.get_running_loop().time()
+            if left <= 0:
+                return
+            self._stirred.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._stirred.wait()
 
     def _interval(self) -> float:
         return min(self._intervals, default=1.0)
-
-
-def _backoff(failures: int, interval: float, retry_after: float | None) -> float:
-    longest = min(LONGEST_BACKOFF_S, max(1.0, interval) * 2 ** min(failures, 6))
-    return max(random.uniform(longest / 2, longest), min(retry_after or 0.0, LONGEST_RETRY_AFTER_S))

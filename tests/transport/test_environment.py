@@ -10,7 +10,7 @@ import pytest
 from airflow_messaging.exceptions import ConnectFailed, ConnectionLost, DeliveryUnknown, NotFound
 from airflow_messaging.sandbox import RunningSandbox
 from airflow_messaging.services.sendhub import SendHub
-from airflow_messaging.transport import asynchronous
+from airflow_messaging.transport import sessions
 from airflow_messaging.transport.redact import WithoutQueries, keep_queries_out_of_logs
 
 from .certificates import make_certificate
@@ -195,4 +195,4 @@ def test_the_log_filter_stands_once_and_stops_nothing() -> None:
 
 
 def test_the_certificates_are_loaded_once_a_process() -> None:
-    assert asynchronous._tls_context(None) is asynchronous._tls_context(None)
+    assert sessions._load(None) is sessions._load(None)

@@ -1,0 +1,63 @@
+"""One aiohttp session for all accounts of an event loop: its connections are kept apart by host, and it has no cookies.
+
+A session of its own for each account would cost three times the memory of the account's long poll.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import ssl
+import threading
+import weakref
+
+import aiohttp
+
+from airflow_messaging.transport.options import tls_context
+
+
+@dataclasses.dataclass(slots=True)
+class _Lent:
+    session: aiohttp.ClientSession
+    users: int = 0
+
+
+_loading = threading.Lock()
+_contexts: dict[str | None, ssl.SSLContext] = {}
+_lent: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str | None, _Lent]] = weakref.WeakKeyDictionary()
+
+
+async def borrow(ca_file: str | None) -> aiohttp.ClientSession:
+    """Return the session for these CA certificates; :func:`give_back` must follow.
+
+    :param ca_file: File or directory of the certificates to trust. Default: the system's.
+    :raises InvalidInput: If they cannot be read.
+    """
+    context = _contexts.get(ca_file) or await asyncio.to_thread(_load, ca_file)
+    sessions = _lent.setdefault(asyncio.get_running_loop(), {})
+    if ca_file not in sessions:
+        session = aiohttp.ClientSession(
+            cookie_jar=aiohttp.DummyCookieJar(),
+            connector=aiohttp.TCPConnector(ssl=context, limit=0),
+        )
+        # Else aiohttp sends reads twice by itself, at once; whether and when to repeat is decided in one place.
+        session._retry_connection = False
+        sessions[ca_file] = _Lent(session)
+    sessions[ca_file].users += 1
+    return sessions[ca_file].session
+
+
+def _load(ca_file: str | None) -> ssl.SSLContext:
+    """Load the certificates once a process, however many ask at once: it takes tens of milliseconds."""
+    with _loading:
+        if ca_file not in _contexts:
+            _contexts[ca_file] = tls_context(ca_file)
+        return _contexts[ca_file]
+
+
+async def give_back(ca_file: str | None) -> None:
+    """Say that one user needs the session no more; the last one closes it."""
+    sessions = _lent[asyncio.get_running_loop()]
+    sessions[ca_file].users -= 1
+    if not sessions[ca_file].users:
+        await sessions.pop(ca_file).session.close()

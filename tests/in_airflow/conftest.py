@@ -1,0 +1,64 @@
+"""What the tests inside Airflow share: its database, variables in memory, and short pauses."""
+
+import functools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_messaging.transport import retry
+from airflow_messaging.triggers import failures, shared
+
+HERE = Path(__file__).parent
+EXAMPLES = HERE.parent.parent / "dags_examples"
+LOCAL = "airflow.dag_processing.bundles.local.LocalDagBundle"
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "_backoff", lambda _state: 0.01)
+
+
+@pytest.fixture
+def short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failures, "pause_after", lambda *_: 0.1)
+    monkeypatch.setattr(shared, "pause_after", lambda *_: 0.1)
+
+
+@pytest.fixture
+def variables(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Airflow's variables, kept as the texts that the database would hold."""
+    from airflow.sdk import Variable
+
+    kept: dict[str, str] = {}
+
+    def get(key: str, default: Any = None, deserialize_json: bool = False) -> Any:
+        return (json.loads(kept[key]) if deserialize_json else kept[key]) if key in kept else default
+
+    def put(key: str, value: Any, description: str | None = None, serialize_json: bool = False) -> None:
+        kept[key] = json.dumps(value) if serialize_json else value
+
+    monkeypatch.setattr(Variable, "get", get)
+    monkeypatch.setattr(Variable, "set", put)
+    return kept
+
+
+@pytest.fixture(scope="session")
+def airflow_database() -> Iterator[None]:
+    """Airflow's own tables, and the two folders with DAGs."""
+    from airflow.sdk.execution_time import supervisor
+    from airflow.utils.db import initdb
+
+    bundles = [
+        {"name": name, "classpath": LOCAL, "kwargs": {"path": str(path), "refresh_interval": 3600}}
+        for name, path in (("dags-folder", EXAMPLES), ("tests", HERE / "dags"))
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps(bundles))
+        # Airflow 3.1 makes a new one for each task, which takes two seconds.
+        once = functools.lru_cache(supervisor.in_process_api_server)
+        patch.setattr(supervisor, "in_process_api_server", once)
+        initdb()
+        yield
