@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import ssl
 import urllib.request
@@ -120,8 +121,15 @@ def trusted_certificates(options: TransportOptions) -> str | None:
     """
     ca_file = options.ca_file or ca_file_from_environment()
     if ca_file is not None:
-        tls_context(ca_file)
+        path = Path(ca_file)
+        _check_certificates(ca_file, path.stat().st_mtime_ns if path.exists() else 0)
     return ca_file
+
+
+@functools.lru_cache
+def _check_certificates(ca_file: str, _changed_at: int) -> None:
+    """Load the certificates once for each state of the file: every hook asks."""
+    tls_context(ca_file)
 
 
 def tls_context(ca_file: str | None) -> ssl.SSLContext:

@@ -33,7 +33,9 @@ async def borrow(ca_file: str | None) -> aiohttp.ClientSession:
     :param ca_file: File or directory of the certificates to trust. Default: the system's.
     :raises InvalidInput: If they cannot be read.
     """
-    context = _contexts.get(ca_file) or await asyncio.to_thread(_load, ca_file)
+    context = _contexts.get(ca_file)
+    if context is None:
+        context = await asyncio.to_thread(_load, ca_file)
     sessions = _lent.setdefault(asyncio.get_running_loop(), {})
     if ca_file not in sessions:
         session = aiohttp.ClientSession(

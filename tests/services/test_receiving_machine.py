@@ -53,17 +53,21 @@ class ModelService(Service):
     :param flag: Whether it has a read flag; then it lists what is unread.
     :param long_poll: Whether it holds connections; then it lists in the order of arrival, as Go Integrate Me does.
     :param backwards: Whether it lists those of one second the wrong way round.
+    :param generous: Whether it lists more than it is asked for, as MDI and LiquidFiles do.
     """
 
     name = title = "model"
     has_read_flag = False
     page = PAGE
 
-    def __init__(self, *, flag: bool = False, long_poll: bool = False, backwards: bool = False) -> None:
+    def __init__(
+        self, *, flag: bool = False, long_poll: bool = False, backwards: bool = False, generous: bool = False
+    ) -> None:
         super().__init__("https://example.com", clock=SetClock())
         self.has_read_flag = flag  # type: ignore[misc]
         self.long_poll = long_poll  # type: ignore[misc]
         self.backwards = backwards
+        self.generous = generous
         self.entries: list[Entry] = []
         self.real_s = 0.0
         self.offset_s = 0
@@ -133,7 +137,7 @@ class ModelService(Service):
         else:
             listed = sorted((yield from every_item(self.name, page, lambda e: e.id)), key=self._order)
         new = [e.message for e in listed if e.id not in seen and _not_before(e.message, since)]
-        return new[:limit]
+        return new if self.generous else new[:limit]
 
     def wait_next(self, after: str) -> Flow[list[Message]]:
         def next_one() -> list[Message]:
@@ -210,9 +214,9 @@ class Receiving(RuleBasedStateMachine):
     flag = False
     long_poll = False
 
-    @initialize(backwards=st.booleans(), floor=st.none() | st.integers(-50, 50))
-    def begin(self, backwards: bool, floor: int | None) -> None:
-        self.service = ModelService(flag=self.flag, long_poll=self.long_poll, backwards=backwards)
+    @initialize(backwards=st.booleans(), generous=st.booleans(), floor=st.none() | st.integers(-50, 50))
+    def begin(self, backwards: bool, generous: bool, floor: int | None) -> None:
+        self.service = ModelService(flag=self.flag, long_poll=self.long_poll, backwards=backwards, generous=generous)
         self.floor = None if floor is None else NOW + timedelta(seconds=floor)
         self.view = InboxView(has_read_flag=self.flag)
         # The watcher: `stored` is in Airflow's database, `live` in the process.
@@ -364,8 +368,9 @@ class Receiving(RuleBasedStateMachine):
 
     @rule(hold=st.booleans())
     def the_view_waits(self, hold: bool) -> None:
-        if self.long_poll and self.service.listed:
+        if self.long_poll:
             self.service.between = []
+            self.view.update(self.service, self.service.run(self.view.question(self.service, [])))
             if hold:
                 self.service.arrive()
             self.view.take(self.service.run(self.view.hold(self.service)))

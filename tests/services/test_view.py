@@ -91,6 +91,14 @@ def test_who_comes_later_and_begins_later_hides_nothing_from_the_others(begin: C
     assert inbox.look(since(HOUR)) == [second, third]
 
 
+def test_one_who_begins_in_the_future_hides_nothing_from_the_others() -> None:
+    inbox = Inbox()
+    assert inbox.look(since(HOUR)) == []
+    assert inbox.look(Cursor()) == []
+    new = inbox.arrive(0)
+    assert inbox.look() == [new]
+
+
 def test_with_a_read_flag_each_look_shows_what_is_unread_now() -> None:
     inbox = Inbox(flag=True)
     first, second = inbox.arrive(0), inbox.arrive(1)

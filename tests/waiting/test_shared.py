@@ -411,8 +411,9 @@ async def test_who_left_while_the_service_was_away_is_forgotten(
         task = asyncio.create_task(next_of(waiter))
         with joined("mdi", Cursor()) as gone:
             await nothing_for(gone)
-        assert quick
-        sandbox.faults([])
+        quick.clear()
+        # The question that was under way may still be for both.
+        await until(lambda: len(quick) >= 2)
         await asyncio.to_thread(sandbox.reset)
         arrived = await inbound(sandbox, "mdi")
         assert await task == [arrived]
