@@ -373,7 +373,10 @@ class Receiving(RuleBasedStateMachine):
             self.view.update(self.service, self.service.run(self.view.question(self.service, [])))
             if hold:
                 self.service.arrive()
+            # A view keeps the time that came first. Go Integrate Me's client takes it from the list, so it is right.
+            offset, self.service.held_offset_s = self.service.held_offset_s, 0
             self.view.take(self.service.run(self.view.hold(self.service)))
+            self.service.held_offset_s = offset
 
     # -- what must hold ---
 
