@@ -4,6 +4,7 @@
 #   make demo EXIT=1     the same, ends by itself; fails if a run failed
 #   make test            the whole test suite              (ARGS="-k sendhub" goes to pytest)
 #   make lint docs       ruff and mypy; the documentation  (make format puts the code in order)
+#   make bench           what waiting and large files cost  (ten minutes; the machine should be idle)
 #   make constraints     new exact versions for everything above
 
 # Which Python: the first that is new enough, unless told (make demo PYTHON=python3.12).
@@ -22,7 +23,7 @@ OLDEST := 3.1.8
 PIP_INSTALL := -m pip install -qq --progress-bar off
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest lint ruff mypy format docs install constraints clean
+.PHONY: help demo test test-oldest lint ruff mypy format docs bench install constraints clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -51,6 +52,10 @@ format: .venv/.installed-lint
 
 docs: .venv/.installed-docs
 	.venv/bin/python -m sphinx -nW --keep-going -b html docs docs/_build/html
+
+bench: .venv/.installed-bench
+	.venv/bin/python benchmarks/waiting.py
+	.venv/bin/python benchmarks/gigabyte.py
 
 install: .venv/.installed .venv/.installed-test .venv/.installed-lint .venv/.installed-docs .venv/.installed-build
 
@@ -84,7 +89,7 @@ install: .venv/.installed .venv/.installed-test .venv/.installed-lint .venv/.ins
 
 # To move to other versions of Airflow: change OLDEST here, or say make constraints NEWEST=3.3.3.
 constraints:
-	PYTHON="$(PYTHON)" sh scripts/constraints.sh constraints.txt "$(or $(NEWEST),3.3.2)" test lint docs build
+	PYTHON="$(PYTHON)" sh scripts/constraints.sh constraints.txt "$(or $(NEWEST),3.3.2)" test lint docs bench build
 	PYTHON="$(PYTHON)" sh scripts/constraints.sh constraints-oldest.txt "$(OLDEST)" test build
 
 clean:
