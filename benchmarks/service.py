@@ -46,6 +46,7 @@ class Service:
 
     async def thread(self, _: web.Request) -> web.Response:
         self.requests += 1
+        self._served()
         message = {
             "id": "7",
             "direction": "from",

@@ -8,10 +8,12 @@ import json
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+if TYPE_CHECKING:
+    from airflow_messaging.triggers import shared
 
 INLINE_LIMIT = 64 * 1024
 """A message whose JSON is longer does not travel in the event: the task fetches it."""
@@ -173,30 +175,36 @@ class MessageStatusTrigger(WaitTrigger):
         return {**super().arguments(), "message_id": self.message_id, "wait_for": self.wait_for}
 
     async def wait(self) -> dict[str, Any]:
-        """Ask again and again."""
+        """Ask again and again, through the client that all waits of this process on the connection share."""
+        from airflow_messaging.triggers import shared
+
+        client = shared.join_without_reading(self.conn_id)
+        try:
+            return await self._ask_until_reached(client)
+        finally:
+            client.leave()
+
+    async def _ask_until_reached(self, client: shared.Waiter) -> dict[str, Any]:
         from airflow_messaging.exceptions import MessagingError, is_passing
         from airflow_messaging.services.sending import reached
         from airflow_messaging.triggers.failures import pause_after
 
-        # The first import of the HTTP libraries takes a while: it must not hold up the event loop.
-        registry = await asyncio.to_thread(import_module, "airflow_messaging.hooks.registry")
         failures = 0
-        async with await registry.async_hook_for(self.conn_id) as hook:
-            while True:
-                asked_at = time.monotonic()
-                try:
-                    status = await hook.arun(reached(hook.service, self.message_id, self.wait_for))
-                except MessagingError as error:
-                    if not is_passing(error):
-                        raise
-                    failures += 1
-                    if failures == 1:
-                        self.log.warning("The service cannot be asked now, the wait goes on: %s", error)
-                    await asyncio.sleep(pause_after(failures, self.poke_interval, error))
-                    continue
-                if status is not None:
-                    return {"status": "found", "reached": status}
-                if failures:
-                    self.log.info("The service answers again")
-                failures = 0
-                await asyncio.sleep(max(0.0, self.poke_interval - (time.monotonic() - asked_at)))
+        while True:
+            asked_at = time.monotonic()
+            try:
+                status = await client.run(lambda service: reached(service, self.message_id, self.wait_for))
+            except MessagingError as error:
+                if not is_passing(error):
+                    raise
+                failures += 1
+                if failures == 1:
+                    self.log.warning("The service cannot be asked now, the wait goes on: %s", error)
+                await asyncio.sleep(pause_after(failures, self.poke_interval, error))
+                continue
+            if status is not None:
+                return {"status": "found", "reached": status}
+            if failures:
+                self.log.info("The service answers again")
+            failures = 0
+            await asyncio.sleep(max(0.0, self.poke_interval - (time.monotonic() - asked_at)))

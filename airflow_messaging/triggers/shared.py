@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -31,6 +32,7 @@ Begin = Callable[[Any], "Flow[Cursor]"]
 """Takes the service and returns the flow that finds out where to begin."""
 
 AUTHENTICATION_TRIES = 3
+NEVER = math.inf
 SHORTEST_PAUSE_S = 0.2
 LONGEST_TURN_S = 0.005
 """After so long a time of offering the event loop gets its turn."""
@@ -54,11 +56,26 @@ def join(
     :param wanted: Says of a message whether this waiter wants it. Default: all.
     :param limit: The most messages to be given at once. Default 1.
     """
+    inbox = _inbox_of(conn_id)
+    return inbox.join(Waiter(inbox, begin, poll_interval, wanted, limit))
+
+
+def join_without_reading(conn_id: str) -> Waiter:
+    """Join for the client only, to make calls with ``run()``; the caller must call ``leave()`` in the end.
+
+    :param conn_id: The connection.
+    """
+    from airflow_messaging.services.receiving import Cursor
+
+    return join(conn_id, Cursor(), poll_interval=NEVER)
+
+
+def _inbox_of(conn_id: str) -> SharedInbox:
     inboxes = _inboxes.setdefault(asyncio.get_running_loop(), {})
     inbox = inboxes.get(conn_id)
     if inbox is None:
         inbox = inboxes[conn_id] = SharedInbox(conn_id, inboxes)
-    return inbox.join(Waiter(inbox, begin, poll_interval, wanted, limit))
+    return inbox
 
 
 class Waiter:
@@ -151,12 +168,16 @@ class SharedInbox:
         self._error: MessagingError | None = None
         self._task: asyncio.Task[None] | None = None
         self._view: Any = None
+        self._begun = False
 
     def join(self, waiter: Waiter) -> Waiter:
         """Take a waiter in."""
         self._waiters[waiter] = None
         if waiter.poll_interval < self._interval():
             self._stirred.set()
+            if self._interval() == NEVER:
+                # Nobody was reading: what is known is old.
+                self._called.set()
         self._intervals[waiter.poll_interval] += 1
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run(), name=f"inbox of {self._conn_id}")
@@ -219,8 +240,6 @@ class SharedInbox:
                 async with await registry.async_hook_for(self._conn_id) as hook:
                     self._hook = hook
                     self._opened.set()
-                    if self._view is None and not self._late:
-                        await self._called.wait()
                     await self._read_with(hook)
             except AuthenticationFailed as error:
                 # The connection may have been changed meanwhile: it is looked up again, but not for ever.
@@ -236,6 +255,8 @@ class SharedInbox:
         self._view = self._view or InboxView(has_read_flag=hook.service.has_read_flag)
         failures = 0
         while True:
+            if not self._late and (not self._begun or self._interval() == NEVER):
+                await self._called.wait()
             self._called.clear()
             late, self._late = self._late, {}
             began = asyncio.get_running_loop().time()
@@ -253,6 +274,7 @@ class SharedInbox:
             if failures:
                 log.info("%s answers again", self._conn_id)
             failures = self._refused = 0
+            self._begun = True
             # Who has called meanwhile needs what is older first: that is for the next question to find.
             others = (waiter for waiter in list(self._waiters) if waiter not in late and waiter not in self._late)
             await self._offer(others, fresh)

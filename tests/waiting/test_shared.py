@@ -600,3 +600,50 @@ async def test_a_filter_is_not_asked_more_than_its_wait_needs(sandbox: RunningSa
     with joined("mdi", wanted=wanted) as waiter:
         assert await next_of(waiter) == asked
         assert len(asked) == 1
+
+
+# -- the client alone -------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def client_of(conn_type: str) -> Iterator[shared.Waiter]:
+    client = shared.join_without_reading(f"{conn_type}_default")
+    try:
+        yield client
+    finally:
+        client.leave()
+
+
+@pytest.mark.parametrize("conn_type", TYPES)
+async def test_who_needs_the_client_alone_reads_no_inbox(
+    conn_type: str, sandbox: RunningSandbox, connections: Any, looked_up: list[str]
+) -> None:
+    with client_of(conn_type) as one, client_of(conn_type) as another:
+        await asyncio.gather(*(client.run(lambda service: service.check()) for client in (one, another)))
+        asked = await requests(sandbox, conn_type)
+        await asyncio.sleep(0.4)
+        assert await requests(sandbox, conn_type) == asked
+    assert len(looked_up) == 1
+
+
+@pytest.mark.parametrize("conn_type", TYPES)
+async def test_reading_goes_on_where_it_stood_still(conn_type: str, sandbox: RunningSandbox, connections: Any) -> None:
+    """While nobody reads, messages come; whoever reads next must not be served from what is old."""
+    with client_of(conn_type):
+        first = await inbound(sandbox, conn_type)
+        begin = a_minute_ago()
+        with joined(conn_type, begin) as waiter:
+            assert await next_of(waiter) == [first]
+            passed = waiter.cursor
+        await asyncio.sleep(0.3)
+        second = await inbound(sandbox, conn_type)
+        assert await once(conn_type, passed) == [second]
+
+
+async def test_the_client_of_a_missing_connection(sandbox: RunningSandbox, connections: Any) -> None:
+    client = shared.join_without_reading("nowhere")
+    try:
+        with pytest.raises(MessagingError, match="nowhere"):
+            await client.run(lambda service: service.check())
+    finally:
+        client.leave()
