@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 from urllib.parse import quote
 
 from airflow.providers.common.compat.sdk import BaseHook, mask_secret
+from asgiref.sync import sync_to_async
 
 from airflow_messaging.exceptions import InvalidInput, MessagingError, Shown
 from airflow_messaging.get_provider_info import CONNECTION_TYPES, extra_fields, ui_field_behaviour
@@ -349,6 +350,7 @@ async def _amask_secret(secret: str) -> None:
     try:
         from airflow.sdk.log import amask_secret
     except ImportError:
-        await asyncio.to_thread(mask_secret, secret)
+        # Before Airflow 3.3 this talks to the supervisor, which only a thread that knows our loop may do.
+        await sync_to_async(mask_secret)(secret)
     else:
         await amask_secret(secret)
