@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from airflow_messaging.messages import Message
     from airflow_messaging.services.base import Flow
     from airflow_messaging.services.receiving import Cursor
+    from airflow_messaging.services.selecting import Wanted
 
 log = logging.getLogger(__name__)
 
-Wanted = Callable[["Message"], bool]
 Begin = Callable[[Any], "Flow[Cursor]"]
 """Takes the service and returns the flow that finds out where to begin."""
 
@@ -56,7 +56,10 @@ def join(
     :param wanted: Says of a message whether this waiter wants it. Default: all.
     :param limit: The most messages to be given at once. Default 1.
     """
-    inbox = _inbox_of(conn_id)
+    inboxes = _inboxes.setdefault(asyncio.get_running_loop(), {})
+    inbox = inboxes.get(conn_id)
+    if inbox is None:
+        inbox = inboxes[conn_id] = SharedInbox(conn_id, inboxes)
     return inbox.join(Waiter(inbox, begin, poll_interval, wanted, limit))
 
 
@@ -68,14 +71,6 @@ def join_without_reading(conn_id: str) -> Waiter:
     from airflow_messaging.services.receiving import Cursor
 
     return join(conn_id, Cursor(), poll_interval=NEVER)
-
-
-def _inbox_of(conn_id: str) -> SharedInbox:
-    inboxes = _inboxes.setdefault(asyncio.get_running_loop(), {})
-    inbox = inboxes.get(conn_id)
-    if inbox is None:
-        inbox = inboxes[conn_id] = SharedInbox(conn_id, inboxes)
-    return inbox
 
 
 class Waiter:
