@@ -44,6 +44,7 @@ class ConnectionType:
     :param type: Airflow's connection type.
     :param title: The service's name.
     :param hook: Class path of the hook.
+    :param queue: Class path of the scheme for ``MessageQueueTrigger``.
     :param login: Label of the ``login`` field, or None if the service has none.
     :param password: Label of the ``password`` field, which holds the secret.
     :param base_url: The vendor's own base URL, or None if each customer has their own.
@@ -54,6 +55,7 @@ class ConnectionType:
     type: str
     title: str
     hook: str
+    queue: str
     login: str | None
     password: str
     base_url: str | None
@@ -76,6 +78,7 @@ CONNECTION_TYPES = {
             type="go_integrate",
             title="Go Integrate Me",
             hook="airflow_messaging.hooks.go_integrate.GoIntegrateHook",
+            queue="airflow_messaging.queues.messages.GoIntegrateQueueProvider",
             login="Route",
             password="Key secret",  # noqa: S106 - a label
             base_url="https://eu-nl.api.go-integrate.me/1",
@@ -85,6 +88,7 @@ CONNECTION_TYPES = {
             type="liquidfiles",
             title="LiquidFiles",
             hook="airflow_messaging.hooks.liquidfiles.LiquidFilesHook",
+            queue="airflow_messaging.queues.messages.LiquidFilesQueueProvider",
             login=None,
             password="API key",  # noqa: S106 - a label
             base_url=None,
@@ -93,6 +97,7 @@ CONNECTION_TYPES = {
             type="mdi",
             title="MDI g8teway",
             hook="airflow_messaging.hooks.mdi.MdiHook",
+            queue="airflow_messaging.queues.messages.MdiQueueProvider",
             login="User name",
             password="Password",  # noqa: S106 - a label
             base_url="https://g8teway.com/api/v2",
@@ -107,6 +112,7 @@ CONNECTION_TYPES = {
             type="serwersms",
             title="SerwerSMS.pl",
             hook="airflow_messaging.hooks.serwersms.SerwerSmsHook",
+            queue="airflow_messaging.queues.messages.SerwerSmsQueueProvider",
             login="User name",
             password="Password",  # noqa: S106 - a label
             base_url="https://api2.serwersms.pl",
@@ -115,6 +121,7 @@ CONNECTION_TYPES = {
             type="sendhub",
             title="SendHub",
             hook="airflow_messaging.hooks.sendhub.SendHubHook",
+            queue="airflow_messaging.queues.messages.SendHubQueueProvider",
             login="User name",
             password="API key",  # noqa: S106 - a label
             base_url="https://api.sendhub.com/v1",
@@ -175,5 +182,12 @@ def get_provider_info() -> dict[str, Any]:
         ]
         + [{"integration-name": "Messaging", "python-modules": [f"{package}.operators.messages"]}],
         "sensors": [{"integration-name": "Messaging", "python-modules": [f"{package}.sensors.messages"]}],
-        "triggers": [{"integration-name": "Messaging", "python-modules": [f"{package}.triggers.messages"]}],
+        "notifications": [f"{package}.notifications.messages.MessageNotifier"],
+        "triggers": [
+            {
+                "integration-name": "Messaging",
+                "python-modules": [f"{package}.triggers.messages", f"{package}.triggers.inbox"],
+            }
+        ],
+        "queues": [row.queue for row in CONNECTION_TYPES.values()],
     }

@@ -7,7 +7,7 @@ import binascii
 import dataclasses
 import hashlib
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, BinaryIO, Self
@@ -79,6 +79,37 @@ def upload_from_bytes(filename: str, data: bytes, *, content_type: str = "applic
         md5=hashlib.md5(data, usedforsecurity=False).hexdigest(),
         open=lambda: io.BytesIO(data),
     )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """One message to be sent, in words shared by all services.
+
+    :param to: Recipients, in the service's own form.
+    :param text: The text. Default: none.
+    :param subject: The subject, where the service has one. Default: none.
+    :param attachments: Files. Default: none.
+    :param in_reply_to: Id of the message that this one answers. Default: none.
+    :param message_id: Client's id of the message: the same for the same message.
+    :param options: Further arguments of the service's own send endpoint. Default: none.
+    """
+
+    to: tuple[str, ...] = dataclasses.field(repr=False)
+    text: str | None = dataclasses.field(default=None, repr=False)
+    subject: str | None = dataclasses.field(default=None, repr=False)
+    attachments: tuple[Upload, ...] = ()
+    in_reply_to: str | None = None
+    message_id: str
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False, hash=False)
+
+
+def as_recipients(to: str | Iterable[str]) -> tuple[str, ...]:
+    """Return recipients as a draft holds them.
+
+    :param to: One recipient or several.
+    """
+    # Anything else is the service's to refuse, except that some have numbers for names.
+    return tuple(to) if isinstance(to, Iterable) and not isinstance(to, str) else (to,)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

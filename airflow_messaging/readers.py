@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from airflow_messaging.exceptions import InvalidInput
+from airflow_messaging.exceptions import InvalidInput, MessagingError
 from airflow_messaging.services.receiving import Cursor
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_PROBE = "airflow_messaging.probe"
 
 
 def variable_name(conn_id: str, reader: str) -> str:
@@ -28,20 +29,40 @@ def variable_name(conn_id: str, reader: str) -> str:
 
 
 def load(conn_id: str, reader: str) -> Cursor | None:
-    """Return a reader's cursor, or None if it has none yet."""
+    """Return a reader's cursor, or None if it has none yet.
+
+    :raises MessagingError: If Airflow's variables cannot be read now.
+    """
+    stored = load_variable(variable_name(conn_id, reader))
+    return None if stored is None else Cursor.from_dict(stored)
+
+
+def load_variable(name: str) -> Any:
+    """Return a variable's JSON, or None if it surely does not exist.
+
+    :raises MessagingError: If Airflow's variables cannot be read now.
+    """
     from airflow.sdk import Variable
 
-    stored: Any = Variable.get(variable_name(conn_id, reader), default=None, deserialize_json=True)
-    return None if stored is None else Cursor.from_dict(stored)
+    stored: Any = Variable.get(name, default=None, deserialize_json=True)
+    if stored is not None:
+        return stored
+    # Airflow says "not found" also when its API server does not answer. Believing that would set a reader back.
+    if Variable.get(_PROBE, default=None) is None:
+        Variable.set(_PROBE, "1", description="Tells a variable that does not exist from one that cannot be read")
+        if Variable.get(_PROBE, default=None) is None:
+            raise MessagingError("Airflow's variables cannot be read now")
+    return Variable.get(name, default=None, deserialize_json=True)
 
 
 def save(conn_id: str, reader: str, cursor: Cursor) -> None:
     """Store a reader's cursor."""
+    description = f"How far the reader '{reader}' of the connection '{conn_id}' has come"
+    save_variable(variable_name(conn_id, reader), cursor.to_dict(), description)
+
+
+def save_variable(name: str, value: Any, description: str) -> None:
+    """Store a variable's JSON."""
     from airflow.sdk import Variable
 
-    Variable.set(
-        variable_name(conn_id, reader),
-        cursor.to_dict(),
-        description=f"How far the reader '{reader}' of the connection '{conn_id}' has come",
-        serialize_json=True,
-    )
+    Variable.set(name, value, description=description, serialize_json=True)

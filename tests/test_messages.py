@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_messaging.exceptions import InvalidInput
-from airflow_messaging.messages import Attachment, Message, Receipt, Status, has_reached, upload_from_bytes
+from airflow_messaging.messages import (
+    Attachment,
+    Draft,
+    Message,
+    Receipt,
+    Status,
+    as_recipients,
+    has_reached,
+    upload_from_bytes,
+)
 
 texts = st.none() | st.text(max_size=20)
 times = st.none() | st.datetimes(timezones=st.just(UTC))
@@ -160,3 +169,27 @@ def test_how_far_a_message_has_come(status: Status, wanted: Status) -> None:
 
 def test_only_two_states_are_final() -> None:
     assert {status for status in Status if status.is_final} == {Status.DELIVERED, Status.FAILED}
+
+
+@pytest.mark.parametrize(
+    ("given", "held"),
+    [
+        ("+48500600700", ("+48500600700",)),
+        (["a", "b"], ("a", "b")),
+        (("a",), ("a",)),
+        ((name for name in "ab"), ("a", "b")),
+        ([], ()),
+        ("", ("",)),
+        (17, (17,)),
+        (None, (None,)),
+    ],
+)
+def test_recipients_may_be_given_alone_or_together(given, held):
+    assert as_recipients(given) == held
+
+
+def test_a_draft_does_not_show_what_is_written_to_whom():
+    draft = Draft(
+        to=("+48500600700",), text="secret", subject="secret", message_id="m1", options={"sender": "+48500600701"}
+    )
+    assert repr(draft) == "Draft(attachments=(), in_reply_to=None, message_id='m1')"

@@ -18,9 +18,9 @@ from asgiref.sync import sync_to_async
 
 from airflow_messaging.exceptions import InvalidInput, MessagingError, Shown
 from airflow_messaging.get_provider_info import CONNECTION_TYPES, extra_fields, ui_field_behaviour
-from airflow_messaging.hooks.downloads import download_all
+from airflow_messaging.hooks.downloads import directory_for, download_all
 from airflow_messaging.hooks.settings import Settings, read_settings
-from airflow_messaging.messages import Message, Receipt, Status, Upload
+from airflow_messaging.messages import Draft, Message, Receipt, Status, Upload, as_recipients
 from airflow_messaging.services.base import Call, Flow, Service
 from airflow_messaging.services.receiving import Batch, Cursor, poll
 from airflow_messaging.services.selecting import Wanted
@@ -52,6 +52,7 @@ class MessagingHook(BaseHook, Generic[S]):
         self.conn_id = conn_id or self.default_conn_name
         self.connection: Any = None
         self._settings: Settings | None = None
+        self._bounds: dict[str, float] = {}
         self._async_transport: Any = None
 
     @abc.abstractmethod
@@ -69,12 +70,24 @@ class MessagingHook(BaseHook, Generic[S]):
         _refuse_on_event_loop()
         connection = self.connection or self.get_connection(self.conn_id)
         _parse_extra(connection)
-        self._settings = read_settings(CONNECTION_TYPES[self.conn_type], connection, connection.extra_dejson)
+        self._settings = self._read_settings(connection, connection.extra_dejson)
         service = self.make_service(self._settings)
         service.on_secret = mask_secret
         for secret in _secrets(service, self._settings):
             mask_secret(secret)
         return service
+
+    def tighten(self, **most: float) -> None:
+        """Be less patient than the connection says; call it before anything else.
+
+        :param most: Upper bounds for fields of
+            :class:`~airflow_messaging.transport.options.TransportOptions`, such as ``read_timeout=5``.
+        """
+        self._bounds = most
+
+    def _read_settings(self, connection: Any, extra: dict[str, Any]) -> Settings:
+        settings = read_settings(CONNECTION_TYPES[self.conn_type], connection, extra)
+        return dataclasses.replace(settings, transport=settings.transport.tightened(**self._bounds))
 
     def get_conn(self) -> S:
         """Return :attr:`service`."""
@@ -92,6 +105,16 @@ class MessagingHook(BaseHook, Generic[S]):
     def transport(self) -> BlockingTransport:
         """The blocking transport of this connection."""
         return BlockingTransport(self.service, self.settings.transport)
+
+    @property
+    def async_transport(self) -> Any:
+        """The asynchronous transport of this connection.
+
+        :raises MessagingError: Outside ``async with``.
+        """
+        if self._async_transport is None:
+            raise MessagingError("arun() needs 'async with' around the hook")
+        return self._async_transport
 
     def __enter__(self) -> Self:
         """Return the hook."""
@@ -120,10 +143,10 @@ class MessagingHook(BaseHook, Generic[S]):
         connection = self.connection or await get_async_connection(self.conn_id, self)
         _parse_extra(connection)
         extra = await get_async_extra_dejson(connection)
-        self._settings = read_settings(CONNECTION_TYPES[self.conn_type], connection, extra)
+        self._settings = self._read_settings(connection, extra)
         service = await asyncio.to_thread(self.make_service, self._settings)
         for secret in _secrets(service, self._settings):
-            await _amask_secret(secret)
+            await amask_secret(secret)
         self.__dict__["service"] = service
         self._async_transport = AsyncTransport(service, self._settings.transport)
         return self
@@ -140,11 +163,8 @@ class MessagingHook(BaseHook, Generic[S]):
         :return: Whether it succeeded, and a text that holds no secret.
         """
         try:
-            options = dataclasses.replace(
-                self.settings.transport,
-                attempts=1,
-                connect_timeout=_TEST_TIMEOUT_S / 2,
-                read_timeout=_TEST_TIMEOUT_S / 2,
+            options = self.settings.transport.tightened(
+                attempts=1, connect_timeout=_TEST_TIMEOUT_S / 2, read_timeout=_TEST_TIMEOUT_S / 2
             )
             transport = BlockingTransport(self.service, options)
             try:
@@ -174,9 +194,7 @@ class MessagingHook(BaseHook, Generic[S]):
         :return: Its result.
         :raises MessagingError: The typed errors of :mod:`airflow_messaging.exceptions`.
         """
-        if self._async_transport is None:
-            raise MessagingError("arun() needs 'async with' around the hook")
-        transport = self._async_transport
+        transport = self.async_transport
         result: T = await (transport.run(work) if isinstance(work, Call) else transport.run_flow(work))
         return result
 
@@ -207,16 +225,16 @@ class MessagingHook(BaseHook, Generic[S]):
         :raises InvalidInput: If an argument breaks a rule; nothing was sent then.
         :raises DeliveryUnknown: If no answer came: the message may have been sent, and is not sent again.
         """
-        flow = self.service.send(
-            to=to,
+        draft = Draft(
+            to=as_recipients(to),
             text=text,
             subject=subject,
-            attachments=[as_upload(item) for item in attachments],
+            attachments=tuple(as_upload(item) for item in attachments),
             in_reply_to=in_reply_to,
             message_id=message_id or new_message_id(),
             options=options or {},
         )
-        return self.run(flow)
+        return self.run(self.service.send(draft))
 
     def poll(self, cursor: Cursor | None = None, *, limit: int | None = None, wanted: Wanted | None = None) -> Batch:
         """Ask once what has been received.
@@ -265,7 +283,8 @@ class MessagingHook(BaseHook, Generic[S]):
         :raises CorruptDownload: If a file is not what the service announced.
         :raises MessageTooLarge: If a file is larger than ``max_bytes``.
         """
-        return [file.to_dict() for file in download_all(self, message, path, max_bytes=max_bytes)]
+        directory = directory_for(message, path)
+        return [file.to_dict() for file in download_all(self, message, directory, max_bytes=max_bytes)]
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -346,11 +365,12 @@ def _refuse_on_event_loop() -> None:
     )
 
 
-async def _amask_secret(secret: str) -> None:
+async def amask_secret(secret: str) -> None:
+    """Mask a secret in logs, on an event loop."""
     try:
-        from airflow.sdk.log import amask_secret
+        from airflow.sdk.log import amask_secret as mask
     except ImportError:
         # Before Airflow 3.3 this talks to the supervisor, which only a thread that knows our loop may do.
         await sync_to_async(mask_secret)(secret)
     else:
-        await amask_secret(secret)
+        await mask(secret)

@@ -1,4 +1,4 @@
-"""What all services are made of: requests and answers as data, calls, flows, and the service itself.
+"""What all services are made of: calls, flows, and the service itself.
 
 Nothing in this folder opens a socket, reads a clock or knows Airflow. A service *describes* its endpoints; the two
 transports carry the descriptions out. That is why each endpoint is written once for workers and triggerer alike.
@@ -10,7 +10,6 @@ import abc
 import dataclasses
 from collections.abc import Callable, Generator, Iterable, Mapping
 from datetime import UTC, datetime, tzinfo
-from email.utils import parsedate_to_datetime
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -23,99 +22,13 @@ from airflow_messaging.exceptions import (
     RateLimited,
     ServiceError,
     ServiceUnavailable,
-    Shown,
     UnsupportedFeature,
 )
-from airflow_messaging.messages import Attachment, JsonDict, Message, Receipt, Status, Upload
+from airflow_messaging.messages import Attachment, Draft, JsonDict, Message, Receipt, Status
+from airflow_messaging.services.http import MEBIBYTE, Request, Response, parse_http_date, parse_retry_after
 
 T = TypeVar("T")
 Clock = Callable[[], datetime]
-
-MEBIBYTE = 1024 * 1024
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class JsonBody:
-    """A body sent as JSON."""
-
-    value: Any = dataclasses.field(repr=False)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class FormBody:
-    """A body sent as an urlencoded form; names may repeat."""
-
-    fields: tuple[tuple[str, str | bytes], ...] = dataclasses.field(repr=False)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class FileField:
-    """A multipart body with one file, streamed."""
-
-    name: str
-    upload: Upload
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class RawFile:
-    """A body that is the file itself, streamed."""
-
-    upload: Upload
-
-
-Body = JsonBody | FormBody | FileField | RawFile | None
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """One HTTP request, without credentials until the auth flow copies it.
-
-    :param method: HTTP method.
-    :param url: A path below the service's base URL, or an absolute URL that came in an answer.
-    :param params: Query parameters in order; names may repeat.
-    :param headers: Header fields.
-    :param body: What is sent, as one of the body kinds.
-    :param hold: Seconds that the service may keep the connection open before it answers (long poll).
-    """
-
-    method: str
-    url: str
-    params: tuple[tuple[str, str], ...] = dataclasses.field(default=(), repr=False)
-    headers: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
-    body: Body = None
-    hold: float = 0.0
-
-    def with_headers(self, headers: Mapping[str, str]) -> Request:
-        """Return a copy with these header fields added."""
-        return dataclasses.replace(self, headers={**self.headers, **headers})
-
-    def with_params(self, *params: tuple[str, str]) -> Request:
-        """Return a copy with these query parameters added."""
-        return dataclasses.replace(self, params=(*self.params, *params))
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Response:
-    """One HTTP answer.
-
-    :param status: HTTP status.
-    :param headers: Header fields as pairs, in order, names in any case.
-    :param body: The body, unless it was streamed into a file.
-    :param complete: False if the body was larger than the call's ``body_limit`` and reading stopped there.
-    """
-
-    status: int
-    headers: tuple[tuple[str, str], ...] = dataclasses.field(default=(), repr=False)
-    body: bytes = dataclasses.field(default=b"", repr=False)
-    complete: bool = True
-
-    def header(self, name: str) -> str | None:
-        """Return the first header field of that name, whatever its case, or None."""
-        return next(iter(self.header_values(name)), None)
-
-    def header_values(self, name: str) -> list[str]:
-        """Return all header fields of that name, whatever their case."""
-        return [value for key, value in self.headers if key.lower() == name.lower()]
 
 
 class Refusal(NamedTuple):
@@ -182,8 +95,15 @@ class Service(abc.ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     has_read_flag: ClassVar[bool]
+    keeps_read: ClassVar[bool] = True
+    """Whether messages and their attachments can be fetched once they are marked read."""
     long_poll: ClassVar[bool] = False
     tells_delivery: ClassVar[bool] = True
+    has_subject: ClassVar[bool] = False
+    longest_text: int | None = None
+    """The most characters that a text may have; None where the service names no limit."""
+    most_recipients: int | None = 1
+    """The most recipients that one message of :meth:`send` may have; None where the service names no limit."""
 
     def __init__(
         self, base_url: str, *, clock: Clock, zone: tzinfo = UTC, on_secret: Callable[[str], None] | None = None
@@ -216,17 +136,7 @@ class Service(abc.ABC):
     # -- the vendor-neutral face ------------------------------------------------------------------------------------
 
     @abc.abstractmethod
-    def send(
-        self,
-        *,
-        to: str | list[str],
-        text: str | None,
-        subject: str | None,
-        attachments: list[Upload],
-        in_reply_to: str | None,
-        message_id: str,
-        options: Mapping[str, Any],
-    ) -> Flow[Receipt]:
+    def send(self, draft: Draft) -> Flow[Receipt]:
         """Send a message; refuse with ``UnsupportedFeature`` what the service cannot express."""
 
     @abc.abstractmethod
@@ -336,8 +246,6 @@ class Service(abc.ABC):
         return datetime.fromtimestamp(self.clock().timestamp() + self.skew_s, UTC)
 
 
-_LONGEST_WAIT_DIGITS = 9
-
 _UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 
 
@@ -345,30 +253,6 @@ def _origin(url: str) -> tuple[str, str, int | None]:
     parts = urlsplit(url)
     default = {"https": 443, "http": 80}.get(parts.scheme)
     return parts.scheme, (parts.hostname or "").lower(), parts.port or default
-
-
-def parse_http_date(value: str | None) -> datetime | None:
-    """Read an HTTP date; None if there is none or it cannot be read."""
-    try:
-        date = parsedate_to_datetime(value) if value else None
-    except (ValueError, IndexError, TypeError):
-        return None
-    return date.replace(tzinfo=UTC) if date and date.tzinfo is None else date
-
-
-def parse_retry_after(value: str | None, now: datetime) -> float | None:
-    """Read a ``Retry-After`` field, seconds or a date.
-
-    :param value: The field's content.
-    :param now: The present time, aware.
-    :return: Seconds from now, never negative; None if there is none or it cannot be read.
-    """
-    if value is None:
-        return None
-    if value.isascii() and value.strip().isdigit():
-        return float(value.strip()[:_LONGEST_WAIT_DIGITS])
-    date = parse_http_date(value)
-    return max(0.0, (date - now).total_seconds()) if date else None
 
 
 def require(condition: object, field: str, got: object, expected: str) -> None:
@@ -382,16 +266,6 @@ def require(condition: object, field: str, got: object, expected: str) -> None:
     """
     if not condition:
         raise InvalidInput(field, got, expected)
-
-
-def one_recipient(service: Service, to: str | list[str]) -> str:
-    """Return the only recipient, for services that address one at a time."""
-    recipients = [to] if isinstance(to, str) else list(to) if isinstance(to, Iterable) else []
-    usable = recipients and all(isinstance(recipient, str) and recipient for recipient in recipients)
-    require(usable, "to", Shown("nothing usable"), "a recipient, as a text")
-    if len(recipients) > 1:
-        raise UnsupportedFeature(service.name, f"{len(recipients)} recipients in one message")
-    return recipients[0]
 
 
 def without(record: JsonDict, *names: str) -> JsonDict:

@@ -7,7 +7,8 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 from airflow_messaging.exceptions import AuthenticationFailed, ProtocolError, Shown
-from airflow_messaging.services.base import AuthFlow, Exclusive, Request, Response, parse_http_date, require
+from airflow_messaging.services.base import AuthFlow, Exclusive, require
+from airflow_messaging.services.http import Request, Response, parse_http_date
 from airflow_messaging.services.parsing import error_words
 
 

@@ -13,20 +13,9 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 from airflow_messaging.exceptions import ProtocolError, UnsupportedFeature
-from airflow_messaging.messages import Attachment, Message, Receipt, Status, Upload, upload_from_bytes
-from airflow_messaging.services.base import (
-    AuthFlow,
-    Call,
-    Clock,
-    FileField,
-    Flow,
-    Refusal,
-    Request,
-    Response,
-    Service,
-    one_recipient,
-    require,
-)
+from airflow_messaging.messages import Attachment, Draft, Message, Receipt, Status, Upload, upload_from_bytes
+from airflow_messaging.services.base import AuthFlow, Call, Clock, Flow, Refusal, Service, require
+from airflow_messaging.services.http import FileField, Request, Response
 from airflow_messaging.services.parsing import (
     Reader,
     header_token,
@@ -36,6 +25,7 @@ from airflow_messaging.services.parsing import (
     text_or_content,
     whole_number,
 )
+from airflow_messaging.services.sending import one_recipient, refuse
 
 MAX_DEVIATION_S = 300
 """The service refuses a ``request-timestamp`` that is further from its own clock."""
@@ -175,30 +165,20 @@ class GoIntegrate(Service):
         """Return ``list-messages``: ``ping`` may well answer without looking at the signature."""
         return self.list_messages()
 
-    def send(
-        self,
-        *,
-        to: str | list[str],
-        text: str | None,
-        subject: str | None,
-        attachments: list[Upload],
-        in_reply_to: str | None,
-        message_id: str,
-        options: Mapping[str, Any],
-    ) -> Flow[Receipt]:
+    def send(self, draft: Draft) -> Flow[Receipt]:
         """Send one file to one route. ``options``: ``message_expires_after`` in seconds."""
-        only_known("options", options, {"message_expires_after"})
-        if subject is not None:
-            raise UnsupportedFeature(self.name, "a subject: the file name takes its place")
-        if in_reply_to is not None:
-            raise UnsupportedFeature(self.name, "replies to a message")
-        files = list(attachments)
-        if text is not None:
-            files.append(upload_from_bytes(f"{message_id}.txt", text.encode(), content_type="text/plain"))
+        only_known("options", draft.options, {"message_expires_after"})
+        refuse(self, draft, subject="a subject: the file name takes its place", in_reply_to="replies to a message")
+        files = list(draft.attachments)
+        if draft.text is not None:
+            name = f"{draft.message_id}.txt"
+            files.append(upload_from_bytes(name, draft.text.encode(), content_type="text/plain"))
         if len(files) != 1:
             raise UnsupportedFeature(self.name, f"{len(files)} files in one message: it takes one text or one file")
-        route = one_recipient(self, to)
-        receipt: Receipt = yield self.send_message(data=files[0], message_to=route, message_id=message_id, **options)
+        route = one_recipient(self, draft.to)
+        receipt: Receipt = yield self.send_message(
+            data=files[0], message_to=route, message_id=draft.message_id, **draft.options
+        )
         return receipt
 
     def message(self, message_id: str) -> Flow[Message]:

@@ -13,23 +13,10 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any
 from urllib.parse import quote
 
-from airflow_messaging.exceptions import NotFound, ProtocolError, Shown, UnsupportedFeature
-from airflow_messaging.messages import Attachment, JsonDict, Message, Receipt, Status, Upload
-from airflow_messaging.services.base import (
-    AuthFlow,
-    Call,
-    Clock,
-    Flow,
-    JsonBody,
-    RawFile,
-    Refusal,
-    Request,
-    Response,
-    Service,
-    T,
-    require,
-    without,
-)
+from airflow_messaging.exceptions import NotFound, ProtocolError, Shown
+from airflow_messaging.messages import Attachment, Draft, JsonDict, Message, Receipt, Status, Upload
+from airflow_messaging.services.base import AuthFlow, Call, Clock, Flow, Refusal, Service, T, require, without
+from airflow_messaging.services.http import JsonBody, RawFile, Request, Response
 from airflow_messaging.services.parsing import (
     Reader,
     absolute_url,
@@ -41,6 +28,7 @@ from airflow_messaging.services.parsing import (
     true_or_false,
     whole_number,
 )
+from airflow_messaging.services.sending import refuse
 
 JSON = {"Accept": "application/json", "Content-Type": "application/json"}
 INBOX = "messages/inbox"
@@ -63,6 +51,8 @@ class LiquidFiles(Service):
     name = "liquidfiles"
     title = "LiquidFiles"
     has_read_flag = False
+    has_subject = True
+    most_recipients = None
 
     def __init__(self, base_url: str, *, api_key: str, clock: Clock, zone: tzinfo = UTC) -> None:
         super().__init__(base_url, clock=clock, zone=zone)
@@ -200,26 +190,15 @@ class LiquidFiles(Service):
         """Return ``messages/inbox`` of the last hour."""
         return self.messages_inbox(sent_in_the_last=1)
 
-    def send(
-        self,
-        *,
-        to: str | list[str],
-        text: str | None,
-        subject: str | None,
-        attachments: list[Upload],
-        in_reply_to: str | None,
-        message_id: str,
-        options: Mapping[str, Any],
-    ) -> Flow[Receipt]:
+    def send(self, draft: Draft) -> Flow[Receipt]:
         """Upload the files one by one, then send the message. ``options``: see :data:`OPTIONS`."""
-        only_known("options", options, OPTIONS)
-        if in_reply_to is not None:
-            raise UnsupportedFeature(self.name, "replies to a message")
-        fields = {"recipients": [to] if isinstance(to, str) else to, "subject": subject, "message": text, **options}
+        only_known("options", draft.options, OPTIONS)
+        refuse(self, draft, in_reply_to="replies to a message")
+        fields = {"recipients": list(draft.to), "subject": draft.subject, "message": draft.text, **draft.options}
         # Built once before anything is uploaded, so that a refused argument costs nothing.
         self.send_message(**fields)
         uploaded: list[str] = []
-        for file in attachments:
+        for file in draft.attachments:
             attachment_id: str = yield self.upload_attachment(data=file)
             uploaded.append(attachment_id)
         receipt: Receipt = yield self.send_message(**fields, attachments=uploaded)

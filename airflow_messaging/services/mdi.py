@@ -11,24 +11,14 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 from urllib.parse import quote_plus
 
-from airflow_messaging.exceptions import ProtocolError, Shown, UnsupportedFeature
-from airflow_messaging.messages import Message, Receipt, Status, Upload
+from airflow_messaging.exceptions import ProtocolError, Shown
+from airflow_messaging.messages import Draft, Message, Receipt, Status
 from airflow_messaging.services import mdi_answers as answers
-from airflow_messaging.services.base import (
-    AuthFlow,
-    Call,
-    Clock,
-    Flow,
-    FormBody,
-    Refusal,
-    Request,
-    Response,
-    Service,
-    one_recipient,
-    require,
-)
+from airflow_messaging.services.base import AuthFlow, Call, Clock, Flow, Refusal, Service, require
 from airflow_messaging.services.cookie_session import CookieSession, parse_cookie_jar
+from airflow_messaging.services.http import FormBody, Request, Response
 from airflow_messaging.services.parsing import Reader, as_utc, error_words, only_known, whole_number
+from airflow_messaging.services.sending import one_recipient, refuse
 
 __all__ = ["NEVER", "Mdi", "parse_cookie_jar"]
 
@@ -261,26 +251,17 @@ class Mdi(Service):
         """Return ``messages`` for one message."""
         return self.messages(limit=1)
 
-    def send(
-        self,
-        *,
-        to: str | list[str],
-        text: str | None,
-        subject: str | None,
-        attachments: list[Upload],
-        in_reply_to: str | None,
-        message_id: str,
-        options: Mapping[str, Any],
-    ) -> Flow[Receipt]:
+    def send(self, draft: Draft) -> Flow[Receipt]:
         """Send a text to one unit, ``to`` being its id. ``options``: see :data:`OPTIONS`."""
-        only_known("options", options, OPTIONS)
-        if subject is not None or attachments:
-            raise UnsupportedFeature(self.name, "attachments" if attachments else "a subject")
-        fields = {"channelid": self.channelid, **options}
+        only_known("options", draft.options, OPTIONS)
+        refuse(self, draft, attachments="attachments", subject="a subject")
+        fields = {"channelid": self.channelid, **draft.options}
         require(fields["channelid"] is not None, "channelid", None, "a channel, as an option or from the connection")
-        unitid = one_recipient(self, str(to) if isinstance(to, int) else to)
-        require(text is not None, "text", text, "a text")
-        receipt: Receipt = yield self.create_message(unitid=unitid, content=text or "", replyto=in_reply_to, **fields)
+        unitid = one_recipient(self, tuple(str(unit) if isinstance(unit, int) else unit for unit in draft.to))
+        require(draft.text is not None, "text", draft.text, "a text")
+        receipt: Receipt = yield self.create_message(
+            unitid=unitid, content=draft.text or "", replyto=draft.in_reply_to, **fields
+        )
         return receipt
 
     def message(self, message_id: str) -> Flow[Message]:

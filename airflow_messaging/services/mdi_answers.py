@@ -6,7 +6,8 @@ from datetime import datetime, timedelta, tzinfo
 
 from airflow_messaging.exceptions import InvalidInput, ProtocolError
 from airflow_messaging.messages import Message, Receipt, Status
-from airflow_messaging.services.base import Response, without
+from airflow_messaging.services.base import without
+from airflow_messaging.services.http import Response
 from airflow_messaging.services.parsing import Reader, parse_json, text_or_content, whole_number
 
 STATUS = {0: Status.QUEUED, 1: Status.SENT, 2: Status.DELIVERED, 3: Status.FAILED}

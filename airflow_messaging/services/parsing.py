@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 
 from airflow_messaging.exceptions import InvalidInput, ProtocolError
 from airflow_messaging.messages import JsonDict
-from airflow_messaging.services.base import Response
+from airflow_messaging.services.http import Response
 
 T = TypeVar("T")
 

@@ -50,13 +50,6 @@ class Cursor:
         start = self.since - OVERLAP
         return start if self.floor is None else max(start, self.floor)
 
-    @property
-    def newest(self) -> str | None:
-        """Id of the newest message handed over, if it is known."""
-        # Of several within one second the one that was handed over last.
-        dated = [(when, place, id_) for place, (id_, when) in enumerate(self.seen.items()) if when is not None]
-        return max(dated)[2] if dated else next(reversed(list(self.seen)), None)
-
     def past(self, messages: Iterable[Message]) -> Cursor:
         """Return the cursor that has these messages behind it."""
         seen = dict(self.seen)
@@ -161,35 +154,15 @@ def poll(service: Service, cursor: Cursor, *, limit: int | None = None, wanted: 
     """
     asked_for = limit if wanted is None else None
     listed = yield from service.received(cursor.window_start, seen=cursor.seen, limit=asked_for)
-    return _batch(cursor, [message for message in listed if wanted is None or wanted(message)], limit)
-
-
-def wait(service: Service, cursor: Cursor, *, limit: int | None = None) -> Flow[Batch]:
-    """Ask what is newer, and let the service hold the connection until something is.
-
-    Falls back to one poll where no message is known that the next one could be newer *than*. An empty batch means: ask
-    again.
-
-    :param service: A service with ``long_poll``.
-    :param cursor: How far the reader has come.
-    :param limit: The most messages to return. Default: all.
-    :return: The new messages and the next cursor. Nothing is acknowledged.
-    """
-    batch = yield from poll(service, cursor, limit=limit)
-    if batch.messages or not service.long_poll:
-        return batch
-    # What was just listed is not wanted, or it would be in the batch; the last of it is a place to wait from.
-    known = {*cursor.seen, *service.listed}
-    after: str | None = service.listed[-1] if service.listed else cursor.newest
-    asked: set[str] = set()
-    held: list[Message] = []
-    while after is not None and after not in asked:
-        asked.add(after)
-        held = yield from service.wait_next(after)
-        # Within one second our order may differ from the service's. Then it comes at once with a message that is
-        # known, and would do so for ever.
-        after = held[-1].id if held and all(message.id in known for message in held) else None
-    return _batch(cursor, [message for message in held if message.id not in known], limit)
+    fresh = [
+        message
+        for message in listed
+        if message.id not in cursor.seen and not _before(message, cursor.floor) and (wanted is None or wanted(message))
+    ]
+    # Of those of one second the service knows the order best.
+    fresh.sort(key=lambda message: message.received_at or datetime.min.replace(tzinfo=UTC))
+    messages = fresh[:limit]
+    return Batch(messages, cursor.past(messages))
 
 
 def acknowledged(service: Service, cursor: Cursor, messages: list[Message]) -> Flow[Cursor]:
@@ -217,13 +190,6 @@ def acknowledged(service: Service, cursor: Cursor, messages: list[Message]) -> F
     dated = [when for when in done.values() if when is not None and (not still_open or when <= min(still_open))]
     since = max([*dated, *([cursor.since] if cursor.since else [])], default=None)
     return Cursor(floor=cursor.floor, since=since, seen=done).forget_what_cannot_return()
-
-
-def _batch(cursor: Cursor, listed: list[Message], limit: int | None) -> Batch:
-    fresh = [message for message in listed if message.id not in cursor.seen and not _before(message, cursor.floor)]
-    fresh.sort(key=lambda message: message.received_at or datetime.min.replace(tzinfo=UTC))
-    messages = fresh[:limit]
-    return Batch(messages, cursor.past(messages))
 
 
 def _before(message: Message, floor: datetime | None) -> bool:

@@ -13,24 +13,15 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from airflow_messaging.exceptions import InvalidInput, Shown, UnsupportedFeature
-from airflow_messaging.messages import Message, Receipt, Status, Upload
+from airflow_messaging.exceptions import InvalidInput, Shown
+from airflow_messaging.messages import Draft, Message, Receipt, Status
 from airflow_messaging.services import sendhub_wire as wire
-from airflow_messaging.services.base import (
-    AuthFlow,
-    Call,
-    Clock,
-    Flow,
-    JsonBody,
-    Refusal,
-    Request,
-    Response,
-    Service,
-    require,
-)
+from airflow_messaging.services.base import AuthFlow, Call, Clock, Flow, Refusal, Service, require
+from airflow_messaging.services.http import JsonBody, Request, Response
 from airflow_messaging.services.paging import Page, every_item, what_is_new
 from airflow_messaging.services.parsing import Reader, only_known, parse_json, path_segment, whole_number
 from airflow_messaging.services.sendhub_wire import Thread
+from airflow_messaging.services.sending import refuse
 
 Recipients = str | int | Sequence[str | int]
 
@@ -57,6 +48,8 @@ class SendHub(Service):
     title = "SendHub"
     has_read_flag = True
     tells_delivery = False
+    longest_text: int
+    most_recipients: int
 
     def __init__(
         self,
@@ -73,9 +66,9 @@ class SendHub(Service):
         super().__init__(base_url, clock=clock, zone=zone)
         self._username = username
         self._api_key = api_key
-        self.max_contacts = max_contacts
+        self.most_recipients = max_contacts
         self.max_groups = max_groups
-        self.max_text = max_text
+        self.longest_text = max_text
 
     # -- endpoints --------------------------------------------------------------------------------------------------
 
@@ -97,12 +90,12 @@ class SendHub(Service):
         :return: A call whose receipt has the message's id.
         :raises InvalidInput: If an argument breaks a rule of the documents, or there is nobody to send to.
         """
-        to_contacts = _recipients("contacts", contacts, self.max_contacts, numbers=True)
+        to_contacts = _recipients("contacts", contacts, self.most_recipients, numbers=True)
         to_groups = _recipients("groups", groups, self.max_groups, numbers=False)
         require(to_contacts or to_groups, "contacts", Shown("no contacts and no groups"), "at least one of either")
         require(isinstance(text, str) and text, "text", Shown("no text"), "a text that is not empty")
         length = Shown(f"{len(text)} characters")
-        require(len(text) <= self.max_text, "text", length, f"at most {self.max_text} characters")
+        require(len(text) <= self.longest_text, "text", length, f"at most {self.longest_text} characters")
         fields = {
             "contacts": to_contacts or None,
             "groups": to_groups or None,
@@ -191,23 +184,18 @@ class SendHub(Service):
         """Return the inbox with a limit of one."""
         return self.inbox(limit=1)
 
-    def send(
-        self,
-        *,
-        to: str | list[str],
-        text: str | None,
-        subject: str | None,
-        attachments: list[Upload],
-        in_reply_to: str | None,
-        message_id: str,
-        options: Mapping[str, Any],
-    ) -> Flow[Receipt]:
+    def send(self, draft: Draft) -> Flow[Receipt]:
         """Send a text to contacts or numbers. ``options``: ``groups`` and ``scheduled_at``."""
-        only_known("options", options, {"groups", "scheduled_at"})
-        for given, feature in ((subject, "a subject"), (attachments, "attachments"), (in_reply_to, "replies")):
-            if given:
-                raise UnsupportedFeature(self.name, f"{feature} in messages that it sends")
-        receipt: Receipt = yield self.send_message(contacts=to or (), text=text or "", **options)
+        only_known("options", draft.options, {"groups", "scheduled_at"})
+        refuse(
+            self,
+            draft,
+            subject="a subject in messages that it sends",
+            attachments="attachments in messages that it sends",
+            in_reply_to="replies in messages that it sends",
+        )
+        contacts = draft.to if any(draft.to) else ()
+        receipt: Receipt = yield self.send_message(contacts=contacts, text=draft.text or "", **draft.options)
         return receipt
 
     def message(self, message_id: str) -> Flow[Message]:

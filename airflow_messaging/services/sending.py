@@ -1,10 +1,38 @@
-"""Following a sent message."""
+"""Sending: what a service refuses beforehand, and how far a sent message has come."""
 
 from __future__ import annotations
 
-from airflow_messaging.exceptions import DeliveryFailed, InvalidInput, UnsupportedFeature
-from airflow_messaging.messages import Status, has_reached
-from airflow_messaging.services.base import Flow, Service
+from airflow_messaging.exceptions import DeliveryFailed, InvalidInput, Shown, UnsupportedFeature
+from airflow_messaging.messages import Draft, Status, has_reached
+from airflow_messaging.services.base import Flow, Service, require
+
+
+def refuse(service: Service, draft: Draft, **lacking: str) -> None:
+    """Refuse a draft that needs what a service cannot express.
+
+    :param service: The service.
+    :param draft: The draft.
+    :param lacking: For each field that has to be empty, what the service lacks, in words.
+    :raises UnsupportedFeature: If one of them is not empty.
+    """
+    for field, feature in lacking.items():
+        if getattr(draft, field):
+            raise UnsupportedFeature(service.name, feature)
+
+
+def one_recipient(service: Service, to: tuple[str, ...]) -> str:
+    """Return the only recipient, for services that address one at a time.
+
+    :param service: The service.
+    :param to: The draft's recipients.
+    :raises InvalidInput: If there is none, or one is empty or no text.
+    :raises UnsupportedFeature: If there are several.
+    """
+    usable = to and all(isinstance(recipient, str) and recipient for recipient in to)
+    require(usable, "to", Shown("nothing usable"), "a recipient, as a text")
+    if len(to) > 1:
+        raise UnsupportedFeature(service.name, f"{len(to)} recipients in one message")
+    return to[0]
 
 
 def reached(service: Service, message_id: str, wait_for: str) -> Flow[str | None]:

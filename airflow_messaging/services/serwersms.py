@@ -18,23 +18,11 @@ from airflow_messaging.exceptions import (
     NotFound,
     ServiceError,
     Shown,
-    UnsupportedFeature,
 )
-from airflow_messaging.messages import Attachment, JsonDict, Message, Receipt, Status, Upload
+from airflow_messaging.messages import Attachment, Draft, JsonDict, Message, Receipt, Status
 from airflow_messaging.services import serwersms_wire as wire
-from airflow_messaging.services.base import (
-    AuthFlow,
-    Call,
-    Clock,
-    Flow,
-    JsonBody,
-    Refusal,
-    Request,
-    Response,
-    Service,
-    one_recipient,
-    require,
-)
+from airflow_messaging.services.base import AuthFlow, Call, Clock, Flow, Refusal, Service, require
+from airflow_messaging.services.http import JsonBody, Request, Response
 from airflow_messaging.services.paging import MAX_PAGES, Page, every_item, oldest_first, what_is_new
 from airflow_messaging.services.parsing import (
     Reader,
@@ -44,6 +32,7 @@ from airflow_messaging.services.parsing import (
     parse_json,
     true_or_false,
 )
+from airflow_messaging.services.sending import one_recipient, refuse
 
 T = TypeVar("T")
 Phone = str | Sequence[str]
@@ -70,6 +59,7 @@ class SerwerSms(Service):
     name = "serwersms"
     title = "SerwerSMS.pl"
     has_read_flag = True
+    keeps_read = False
 
     def __init__(self, base_url: str, *, username: str, password: str, clock: Clock, zone: tzinfo = UTC) -> None:
         super().__init__(base_url, clock=clock, zone=zone)
@@ -228,27 +218,21 @@ class SerwerSms(Service):
         """Return ``messages/recived`` with a limit of one and without the read flag."""
         return self.messages_recived(limit=1)
 
-    def send(
-        self,
-        *,
-        to: str | list[str],
-        text: str | None,
-        subject: str | None,
-        attachments: list[Upload],
-        in_reply_to: str | None,
-        message_id: str,
-        options: Mapping[str, Any],
-    ) -> Flow[Receipt]:
+    def send(self, draft: Draft) -> Flow[Receipt]:
         """Send a text to one number. ``options``: those of :meth:`messages_send_sms` that say how it is sent."""
-        only_known("options", options, {"sender", "utf", "flash", "speed", "test", "date"})
-        for given, feature in ((subject, "a subject"), (attachments, "attachments"), (in_reply_to, "replies")):
-            if given:
-                raise UnsupportedFeature(self.name, f"{feature} in messages that it sends")
+        only_known("options", draft.options, {"sender", "utf", "flash", "speed", "test", "date"})
+        refuse(
+            self,
+            draft,
+            subject="a subject in messages that it sends",
+            attachments="attachments in messages that it sends",
+            in_reply_to="replies in messages that it sends",
+        )
         receipt: Receipt = yield self.messages_send_sms(
-            phone=one_recipient(self, to),
-            text=text or "",
-            unique_id=message_id if len(message_id) in UNIQUE_ID_LENGTHS else None,
-            **options,
+            phone=one_recipient(self, draft.to),
+            text=draft.text or "",
+            unique_id=draft.message_id if len(draft.message_id) in UNIQUE_ID_LENGTHS else None,
+            **draft.options,
         )
         return receipt
 

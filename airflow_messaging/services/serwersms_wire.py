@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from airflow_messaging.exceptions import InvalidInput, ProtocolError, ServiceError, Shown
 from airflow_messaging.messages import Attachment, JsonDict, Message, Receipt, Status
-from airflow_messaging.services.base import Call, JsonBody, Request, require, without
+from airflow_messaging.services.base import Call, require, without
+from airflow_messaging.services.http import JsonBody, Request
 from airflow_messaging.services.paging import Page
 from airflow_messaging.services.parsing import Reader, latest_reading
 

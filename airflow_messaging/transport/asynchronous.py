@@ -19,7 +19,8 @@ import tenacity
 import yarl
 
 from airflow_messaging.exceptions import ConnectFailed, MessageTooLarge, MessagingError, ProtocolError
-from airflow_messaging.services.base import Call, Exclusive, Flow, Request, Response, Service
+from airflow_messaging.services.base import Call, Exclusive, Flow, Service
+from airflow_messaging.services.http import Request, Response
 from airflow_messaging.transport.bodies import PIECE, Readable, encode
 from airflow_messaging.transport.driving import Finished, advance
 from airflow_messaging.transport.files import Sink

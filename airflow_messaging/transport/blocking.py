@@ -18,7 +18,8 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from airflow_messaging.exceptions import ConnectFailed, MessageTooLarge, MessagingError, ProtocolError
-from airflow_messaging.services.base import MEBIBYTE, Call, Exclusive, Flow, Request, Response, Service
+from airflow_messaging.services.base import Call, Exclusive, Flow, Service
+from airflow_messaging.services.http import MEBIBYTE, Request, Response
 from airflow_messaging.transport.bodies import encode
 from airflow_messaging.transport.driving import Finished, advance
 from airflow_messaging.transport.files import Sink

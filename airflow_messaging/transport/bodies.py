@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from airflow_messaging.exceptions import InvalidInput
 from airflow_messaging.messages import Upload
-from airflow_messaging.services.base import MEBIBYTE, Body, FileField, FormBody, JsonBody
+from airflow_messaging.services.http import MEBIBYTE, Body, FileField, FormBody, JsonBody
 from airflow_messaging.transport.progress import Progress
 
 PIECE = MEBIBYTE

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Protocol, Self
 
 from airflow_messaging.exceptions import CorruptDownload, InvalidInput, MessageTooLarge
 from airflow_messaging.messages import Attachment, Upload
-from airflow_messaging.services.base import MEBIBYTE
+from airflow_messaging.services.http import MEBIBYTE
 from airflow_messaging.transport.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -97,6 +97,26 @@ def upload_from_path(
     return Upload(filename=name, size=size, content_type=guessed, md5=digest.hexdigest(), open=open_again)
 
 
+def write_whole(path: Any, data: bytes) -> None:
+    """Write a file that has its name only once it is complete.
+
+    :param path: A ``pathlib.Path`` or ``ObjectStoragePath``.
+    :param data: Its content.
+    """
+    part = _temporary(path)
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _temporary(path: Any) -> Any:
+    return path.parent / f".{uuid.uuid4().hex}.part"
+
+
 class CheckedFile:
     """A download that only gets its name once its size and checksums are right.
 
@@ -108,7 +128,7 @@ class CheckedFile:
 
     def __init__(self, path: Any, attachment: Attachment, *, max_bytes: int, service: str) -> None:
         self._path = path
-        self._part = path.parent / f".{uuid.uuid4().hex}.part"
+        self._part = _temporary(path)
         self._attachment = attachment
         self._limit = max_bytes
         self._service = service

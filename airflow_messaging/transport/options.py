@@ -21,7 +21,8 @@ from airflow_messaging.exceptions import (
     Shown,
     TransportError,
 )
-from airflow_messaging.services.base import Call, Request, Response, Service
+from airflow_messaging.services.base import Call, Service
+from airflow_messaging.services.http import Request, Response
 
 USER_AGENT = f"airflow-provider-messaging/{__version__}"
 MAX_REDIRECTS = 5
@@ -47,6 +48,13 @@ class TransportOptions:
     max_wait: float = 30.0
     ca_file: str | None = None
     allow_insecure: bool = False
+
+    def tightened(self, **most: float) -> TransportOptions:
+        """Return a copy in which nothing is more than this.
+
+        :param most: Upper bounds by name, such as ``read_timeout=5``.
+        """
+        return dataclasses.replace(self, **{name: min(getattr(self, name), value) for name, value in most.items()})
 
 
 def full_url(service: Service, request: Request) -> str:

@@ -24,7 +24,7 @@ from airflow_messaging.exceptions import (
 )
 from airflow_messaging.hooks.base import MessagingHook
 from airflow_messaging.hooks.registry import async_hook_for, hook_for
-from airflow_messaging.messages import Message, Receipt, Status, upload_from_bytes
+from airflow_messaging.messages import Draft, Message, Receipt, Status, as_recipients, upload_from_bytes
 from airflow_messaging.sandbox import RunningSandbox
 from airflow_messaging.services.receiving import Batch, Cursor, acknowledged, poll, start
 
@@ -63,7 +63,7 @@ CASES = [
         unsupported=(
             {"subject": "s"},
             {"in_reply_to": "1"},
-            {"attachments": [FILE]},
+            {"attachments": (FILE,)},
             {"text": None},
             {"to": TWO},
         ),
@@ -75,19 +75,19 @@ CASES = [
         "mdi",
         to="unitid",
         options={"channelid": 11},
-        unsupported=({"subject": "s"}, {"attachments": [FILE]}, {"to": TWO}),
+        unsupported=({"subject": "s"}, {"attachments": (FILE,)}, {"to": TWO}),
     ),
     Case(
         "serwersms",
         to="phone",
-        unsupported=({"subject": "s"}, {"attachments": [FILE]}, {"in_reply_to": "1"}, {"to": TWO}),
+        unsupported=({"subject": "s"}, {"attachments": (FILE,)}, {"in_reply_to": "1"}, {"to": TWO}),
         received_files=True,
         reads=True,
     ),
     Case(
         "sendhub",
         to="contact",
-        unsupported=({"subject": "s"}, {"attachments": [FILE]}, {"in_reply_to": "1"}),
+        unsupported=({"subject": "s"}, {"attachments": (FILE,)}, {"in_reply_to": "1"}),
         reads=True,
     ),
 ]
@@ -130,13 +130,12 @@ class Driver:
         arguments: dict[str, Any] = {
             "to": self.peer,
             "text": CANARY_TEXT,
-            "subject": None,
-            "attachments": [],
-            "in_reply_to": None,
             "message_id": "order-0001",
             "options": self.case.options,
+            **changed,
         }
-        receipt: Receipt = self.run(self.hook.service.send(**{**arguments, **changed}))
+        draft = Draft(**{**arguments, "to": as_recipients(arguments["to"])})
+        receipt: Receipt = self.run(self.hook.service.send(draft))
         return receipt
 
     def begin(self, after: Any, run_started: datetime = START) -> Cursor:
@@ -410,7 +409,7 @@ class TestService:
         content = hashlib.sha512(b"seed").digest() * 20_000
         receipt = driver.send(
             text=None if driver.case.service == "go_integrate" else CANARY_TEXT,
-            attachments=[upload_from_bytes("raport żółty.bin", content)],
+            attachments=(upload_from_bytes("raport żółty.bin", content),),
         )
         [echo] = driver.wait(driver.begin(receipt.to_dict())).messages
         if driver._loop is None:

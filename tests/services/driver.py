@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from hypothesis import strategies as st
 
 from airflow_messaging.exceptions import MessagingError
-from airflow_messaging.services.base import AuthFlow, Call, Exclusive, Flow, Request, Response, Service
+from airflow_messaging.services.base import AuthFlow, Call, Exclusive, Flow, Service
+from airflow_messaging.services.http import Request, Response
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 NOW = datetime(2024, 10, 24, 22, 51, 0, tzinfo=UTC)

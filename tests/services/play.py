@@ -11,7 +11,8 @@ import pytest
 from hypothesis import strategies as st
 
 from airflow_messaging.exceptions import InvalidInput, MessagingError, ProtocolError
-from airflow_messaging.services.base import Call, Exclusive, Flow, JsonBody, Request, Response, Service
+from airflow_messaging.services.base import Call, Exclusive, Flow, Service
+from airflow_messaging.services.http import JsonBody, Request, Response
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 NOW = datetime(2024, 10, 28, 20, 18, 3, tzinfo=UTC)

@@ -14,9 +14,9 @@ from airflow_messaging.exceptions import (
     ServiceUnavailable,
     UnsupportedFeature,
 )
-from airflow_messaging.messages import Attachment, Message, Status, upload_from_bytes
-from airflow_messaging.services.base import FileField
+from airflow_messaging.messages import Attachment, Draft, Message, Status, as_recipients, upload_from_bytes
 from airflow_messaging.services.go_integrate import GoIntegrate, request_key
+from airflow_messaging.services.http import FileField
 
 from .play import (
     NOW,
@@ -78,9 +78,8 @@ def listing(*links):
     )
 
 
-def neutral(service, **given):
-    defaults = {"to": PEER, "text": "hi", "subject": None, "attachments": [], "in_reply_to": None}
-    return service.send(**{**defaults, "message_id": "12345", "options": {}, **given})
+def neutral(service, *, to=PEER, **given):
+    return service.send(Draft(**{"to": as_recipients(to), "text": "hi", "message_id": "12345", **given}))
 
 
 # -- signatures -----------------------------------------------------------------------------------------------------
@@ -241,8 +240,8 @@ def test_a_link_is_one_segment_of_the_path(service):
         {"subject": "s"},
         {"in_reply_to": "1"},
         {"text": None},
-        {"attachments": [FILE]},
-        {"text": None, "attachments": [FILE, FILE]},
+        {"attachments": (FILE,)},
+        {"text": None, "attachments": (FILE, FILE)},
         {"to": [PEER, ROUTE]},
     ],
 )

@@ -22,8 +22,9 @@ from airflow_messaging.exceptions import (
     ServiceUnavailable,
     UnsupportedFeature,
 )
-from airflow_messaging.messages import Attachment, Message, Status, upload_from_bytes
-from airflow_messaging.services.base import Call, JsonBody, RawFile, Response
+from airflow_messaging.messages import Attachment, Draft, Message, Status, as_recipients, upload_from_bytes
+from airflow_messaging.services.base import Call
+from airflow_messaging.services.http import JsonBody, RawFile, Response
 from airflow_messaging.services.liquidfiles import LiquidFiles
 
 from .driver import NOW, bodies, clock, json_response, run_auth, run_flow, sample
@@ -49,9 +50,8 @@ def sent_json(call: Call[Any]) -> dict[str, Any]:
     return call.request.body.value["message"]
 
 
-def send(api: LiquidFiles, **changes: Any) -> Any:
-    arguments = {"to": "a@example.com", "text": "hello", "subject": None, "attachments": [], "in_reply_to": None}
-    return api.send(**{**arguments, "message_id": "m1", "options": {}, **changes})
+def send(api: LiquidFiles, *, to: Any = "a@example.com", **changes: Any) -> Any:
+    return api.send(Draft(**{"to": as_recipients(to), "text": "hello", "message_id": "m1", **changes}))
 
 
 # -- requests -----------------------------------------------------------------------------------------------------
@@ -438,7 +438,7 @@ def test_send_uploads_the_files_first() -> None:
     options = {"cc": ["c@example.com"], "authorization": 3}
     answers = ["id1", "id2", "receipt"]
 
-    played = run_flow(send(api, to=["a@example.com"], subject="s", attachments=[FILE, other], options=options), answers)
+    played = run_flow(send(api, to=["a@example.com"], subject="s", attachments=(FILE, other), options=options), answers)
 
     assert played.result == "receipt"
     assert [call.request.body for call in played.calls[:2]] == [RawFile(FILE), RawFile(other)]
@@ -464,7 +464,7 @@ def test_send_uploads_the_files_first() -> None:
 )
 def test_a_refused_send_uploads_nothing(changes: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        next(send(service(), attachments=[FILE], **changes))
+        next(send(service(), attachments=(FILE,), **changes))
     assert caught.value.field == field
 
 

@@ -22,8 +22,9 @@ from airflow_messaging.exceptions import (
     ServiceUnavailable,
     UnsupportedFeature,
 )
-from airflow_messaging.messages import Attachment, Message, Status, upload_from_bytes
-from airflow_messaging.services.base import Call, FormBody, Request, Response
+from airflow_messaging.messages import Attachment, Draft, Message, Status, as_recipients, upload_from_bytes
+from airflow_messaging.services.base import Call
+from airflow_messaging.services.http import FormBody, Request, Response
 from airflow_messaging.services.mdi import ALL_FIELDS, DEFAULT_LIMIT, NEVER, PAGE_SIZE, Mdi, parse_cookie_jar
 
 from .driver import NOW, Exchange, bodies, clock, json_response, run_auth, run_flow, sample
@@ -52,9 +53,10 @@ def form(call: Call[Any]) -> dict[str, str | bytes]:
     return dict(call.request.body.fields)
 
 
-def send(api: Mdi, **changes: Any) -> Any:
-    arguments = {"to": "17", "text": "test", "subject": None, "attachments": [], "in_reply_to": None}
-    return api.send(**{**arguments, "message_id": "m1", "options": {"channelid": 11}, **changes})
+def send(api: Mdi, *, to: Any = "17", **changes: Any) -> Any:
+    return api.send(
+        Draft(**{"to": as_recipients(to), "text": "test", "message_id": "m1", "options": {"channelid": 11}, **changes})
+    )
 
 
 # -- requests -----------------------------------------------------------------------------------------------------
@@ -699,7 +701,7 @@ def test_a_unit_may_be_given_as_a_number() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"subject": "s"}, {"attachments": [upload_from_bytes("f", b"x")]}, {"to": ["1", "2"]}]
+    "changes", [{"subject": "s"}, {"attachments": (upload_from_bytes("f", b"x"),)}, {"to": ["1", "2"]}]
 )
 def test_what_cannot_be_expressed(changes: dict[str, Any]) -> None:
     with pytest.raises(UnsupportedFeature):

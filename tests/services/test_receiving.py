@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from airflow_messaging.exceptions import InvalidInput
 from airflow_messaging.messages import Message
-from airflow_messaging.services.base import Call, Request, Response, Service
+from airflow_messaging.services.base import Call, Service
+from airflow_messaging.services.http import Request, Response
 from airflow_messaging.services.paging import Page, every_item
-from airflow_messaging.services.receiving import OVERLAP, SLACK, Cursor, acknowledged, poll, wait
+from airflow_messaging.services.receiving import OVERLAP, SLACK, Cursor, acknowledged, poll
 
 from .play import NOW, SetClock, run_flow
 
@@ -28,11 +29,10 @@ class Store(Service):
     name = title = "store"
     has_read_flag = False
 
-    def __init__(self, *messages, coarse=False, long_poll=False):
+    def __init__(self, *messages, coarse=False):
         super().__init__("https://example.com", clock=SetClock())
         self.order = list(messages)
         self.coarse = coarse
-        self.long_poll = long_poll
 
     def auth_flow(self, request):
         yield request
@@ -43,7 +43,7 @@ class Store(Service):
     def refusal(self, response: Response):
         raise NotImplementedError
 
-    def send(self, **_):
+    def send(self, draft):
         raise NotImplementedError
 
     def message(self, message_id):
@@ -54,11 +54,6 @@ class Store(Service):
         if not self.coarse and since is not None:
             listed = [m for m in listed if m.received_at is None or m.received_at >= since]
         return sorted(listed, key=lambda m: m.received_at or datetime.min.replace(tzinfo=UTC))[:limit]
-
-    def wait_next(self, after):
-        ids = [m.id for m in self.order]
-        newer = self.order[ids.index(after) + 1 :]
-        return (yield call_for("wait", newer[:1]))
 
 
 def run(flow, calls=None):
@@ -128,20 +123,6 @@ def test_since_never_moves_back():
     assert Cursor(since=at(5)).past([message("late", 1)]).since == at(5)
 
 
-@pytest.mark.parametrize(
-    "seen, newest",
-    [
-        ({}, None),
-        ({"b": at(1), "a": at(1)}, "a"),
-        ({"a": at(1), "b": at(1)}, "b"),
-        ({"z": at(0), "a": at(1), "m": None}, "a"),
-        ({"a": None, "b": None}, "b"),
-    ],
-)
-def test_the_newest_of_one_second_is_the_last_handed_over(seen, newest):
-    assert Cursor(seen=seen).newest == newest
-
-
 # -- polling --------------------------------------------------------------------------------------------------------
 
 
@@ -198,62 +179,6 @@ def test_a_message_without_a_time_comes_once():
     batch = run(poll(store, Cursor()))
     assert ids(batch.messages) == ["undated", "a"]
     assert run(poll(store, stored(batch.cursor))).messages == []
-
-
-# -- waiting --------------------------------------------------------------------------------------------------------
-
-
-def test_waiting_polls_first_and_holds_only_if_nothing_is_there():
-    store = Store(message("a", 1), long_poll=True)
-    calls = []
-    batch = run(wait(store, Cursor()), calls)
-    assert ids(batch.messages) == ["a"]
-    assert [call.endpoint for call in calls] == ["list"]
-    calls.clear()
-    assert run(wait(store, batch.cursor), calls).messages == []
-    assert [call.endpoint for call in calls] == ["list", "wait"]
-
-
-def test_a_message_that_ends_the_wait():
-    store = Store(message("a", 1), long_poll=True)
-    cursor = run(wait(store, Cursor())).cursor
-    flow = wait(store, cursor)
-    flow.send(None)
-    waiting = flow.send([])  # nothing is listed
-    store.order.append(message("b", 1))
-    assert waiting.endpoint == "wait"
-    with pytest.raises(StopIteration) as end:
-        flow.send([message("b", 1)])
-    assert ids(end.value.value.messages) == ["b"]
-    assert set(end.value.value.cursor.seen) == {"a", "b"}
-
-
-def test_without_anything_to_be_newer_than_there_is_no_wait():
-    calls = []
-    run(wait(Store(long_poll=True), Cursor(floor=at(0))), calls)
-    run(wait(Store(message("a"), long_poll=False), Cursor(since=at(0), seen={"a": at(0)})), calls)
-    assert [call.endpoint for call in calls] == ["list", "list"]
-
-
-def test_a_known_message_of_the_same_second_does_not_end_the_wait_for_ever():
-    # In the order of their coming: "z" before "b". Sorted keys make "z" the last one handed over.
-    store = Store(message("z", 1), message("b", 1), long_poll=True)
-    cursor = stored(run(poll(store, Cursor())).cursor)
-    assert cursor.newest == "z"
-    calls = []
-    assert run(wait(store, cursor), calls).messages == []
-    assert [call.endpoint for call in calls] == ["list", "wait", "wait"]
-
-
-def test_a_service_that_goes_round_in_circles_is_left():
-    store = Store(message("a", 1), message("b", 1), long_poll=True)
-    cursor = run(poll(store, Cursor())).cursor
-
-    def circle(after):
-        return (yield call_for("wait", [message("b" if after == "a" else "a", 1)]))
-
-    store.wait_next = circle
-    assert run(wait(store, cursor)).messages == []
 
 
 # -- acknowledging --------------------------------------------------------------------------------------------------

@@ -16,9 +16,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from airflow_messaging.exceptions import ConnectionLost, MessagingError
 from airflow_messaging.messages import Message
 from airflow_messaging.sandbox import RunningSandbox
-from airflow_messaging.services.base import Call, Flow, Request, Response, Service
+from airflow_messaging.services.base import Call, Flow, Service
+from airflow_messaging.services.http import Request, Response
 from airflow_messaging.services.paging import Page, every_item
-from airflow_messaging.services.receiving import OVERLAP, SLACK, Cursor, acknowledged, poll, wait
+from airflow_messaging.services.receiving import OVERLAP, SLACK, Batch, Cursor, acknowledged, poll
 from airflow_messaging.services.view import InboxView
 
 from .play import NOW, SetClock
@@ -115,7 +116,7 @@ class ModelService(Service):
     def refusal(self, response: Response) -> Any:
         raise NotImplementedError
 
-    def send(self, **_: Any) -> Any:
+    def send(self, draft: Any) -> Any:
         raise NotImplementedError
 
     def message(self, message_id: str) -> Any:
@@ -288,12 +289,22 @@ class Receiving(RuleBasedStateMachine):
 
     @rule(limit=st.sampled_from([None, 1, 3]), arrives=st.booleans())
     def wait(self, limit: int | None, arrives: bool) -> None:
-        if arrives:
-            self.service.between = [self.service.arrive]
-        batch = self.service.run(wait(self.service, self.live, limit=limit))
-        event(f"waited for {len(batch.messages)}")
+        """The watcher alone with a view of its own, which holds the connection once nothing older is open."""
+        view = InboxView(has_read_flag=self.flag)
+        view.update(self.service, self.service.run(view.question(self.service, [self.live])))
         self.service.between = []
-        self.hand_over(batch, limit)
+        offered = view.messages()
+        if self.long_poll and not self.wanted(offered):
+            if arrives:
+                self.service.arrive()
+            offered = view.take(self.service.run(view.hold(self.service)))
+            event(f"held until {len(offered)} came")
+        messages = self.wanted(offered)[:limit]
+        self.hand_over(Batch(messages, self.live.past(messages)), limit)
+
+    def wanted(self, offered: list[Message]) -> list[Message]:
+        start = self.live.window_start
+        return [m for m in offered if m.id not in self.live.seen and _not_before(m, start)]
 
     @rule(limit=st.sampled_from([None, 1, 3]), call=st.integers(0, 3))
     def poll_breaks_off(self, limit: int | None, call: int) -> None:

@@ -13,7 +13,7 @@ from airflow_messaging.exceptions import (
     ServiceUnavailable,
     UnsupportedFeature,
 )
-from airflow_messaging.messages import Message, Status, upload_from_bytes
+from airflow_messaging.messages import Draft, Message, Status, as_recipients, upload_from_bytes
 from airflow_messaging.services.sendhub import SendHub
 
 from .play import (
@@ -65,9 +65,8 @@ def listing(*objects, following=None):
     return answer({"meta": {"limit": 100, "next": following, "offset": 0, "previous": None}, "objects": list(objects)})
 
 
-def neutral(service, **given):
-    defaults = {"to": "1111", "text": "Testing", "subject": None, "attachments": [], "in_reply_to": None}
-    return service.send(**{**defaults, "message_id": "m", "options": {}, **given})
+def neutral(service, *, to="1111", **given):
+    return service.send(Draft(**{"to": as_recipients(to), "text": "Testing", "message_id": "m", **given}))
 
 
 # -- the samples ----------------------------------------------------------------------------------------------------
@@ -204,7 +203,7 @@ def test_lists_refuse_a_bad_limit(service, given):
 
 
 @pytest.mark.parametrize(
-    "given", [{"subject": "s"}, {"attachments": [upload_from_bytes("a", b"")]}, {"in_reply_to": "1"}]
+    "given", [{"subject": "s"}, {"attachments": (upload_from_bytes("a", b""),)}, {"in_reply_to": "1"}]
 )
 def test_send_refuses_what_it_cannot_express(service, given):
     with pytest.raises(UnsupportedFeature):

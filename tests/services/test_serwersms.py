@@ -16,7 +16,7 @@ from airflow_messaging.exceptions import (
     ServiceUnavailable,
     UnsupportedFeature,
 )
-from airflow_messaging.messages import Attachment, Message, Status, upload_from_bytes
+from airflow_messaging.messages import Attachment, Draft, Message, Status, as_recipients, upload_from_bytes
 from airflow_messaging.services.paging import Page
 from airflow_messaging.services.serwersms import SerwerSms
 
@@ -61,9 +61,8 @@ def message(id_, when="2024-10-28T20:00:00+00:00", sender=PHONE):
     return Message(service="serwersms", id=id_, sender=sender, received_at=datetime.fromisoformat(when))
 
 
-def neutral(service, **given):
-    defaults = {"to": PHONE, "text": "hi", "subject": None, "attachments": [], "in_reply_to": None}
-    return service.send(**{**defaults, "message_id": "dag-run-1", "options": {}, **given})
+def neutral(service, *, to=PHONE, **given):
+    return service.send(Draft(**{"to": as_recipients(to), "text": "hi", "message_id": "dag-run-1", **given}))
 
 
 # -- the sample -----------------------------------------------------------------------------------------------------
@@ -318,7 +317,7 @@ def test_a_message_id_that_does_not_fit_is_left_out(service, message_id):
     "given",
     [
         {"subject": "s"},
-        {"attachments": [upload_from_bytes("a", b"")]},
+        {"attachments": (upload_from_bytes("a", b""),)},
         {"in_reply_to": "1"},
         {"to": [PHONE, "+48500600701"]},
     ],

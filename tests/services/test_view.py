@@ -167,9 +167,25 @@ def test_holding_needs_something_to_follow() -> None:
 def test_what_was_before_the_look_is_not_new_to_a_held_connection() -> None:
     inbox = Inbox(long_poll=True)
     inbox.arrive(0)
+    inbox.arrive(0)
     inbox.look(since(HOUR))
     assert hold(inbox.view, inbox.service) == []
+    # Of one second, the list may have them the other way round.
+    inbox.service.listed.reverse()
+    assert hold(inbox.view, inbox.service) == []
     assert inbox.known() == []
+
+
+def test_a_known_message_of_the_same_second_does_not_end_the_wait() -> None:
+    inbox = Inbox(long_poll=True)
+    inbox.arrive(0)
+    inbox.arrive(0)
+    inbox.look(Cursor())
+    # The list has them the other way round: what follows its last one comes at once, and is known.
+    inbox.service.listed.reverse()
+    assert hold(inbox.view, inbox.service) == []
+    new = inbox.arrive(0)
+    assert hold(inbox.view, inbox.service) == [new]
 
 
 def test_a_service_that_goes_round_in_circles_is_left() -> None:

@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow_messaging.exceptions import UnsupportedFeature
-from airflow_messaging.services.base import AuthFlow, Call, Flow, Refusal, Request, Response, Service
+from airflow_messaging.messages import Draft
+from airflow_messaging.services.base import AuthFlow, Call, Flow, Refusal, Service
+from airflow_messaging.services.http import Request, Response
 from airflow_messaging.transport.asynchronous import AsyncTransport
 from airflow_messaging.transport.blocking import BlockingTransport
 from airflow_messaging.transport.options import TransportOptions
@@ -59,7 +61,7 @@ class Probe(Service):
     def refusal(self, response: Response) -> Refusal:
         return Refusal()
 
-    def send(self, **_: Any) -> Flow[Any]:
+    def send(self, draft: Draft) -> Flow[Any]:
         raise UnsupportedFeature(self.name, "sending")
         yield
 

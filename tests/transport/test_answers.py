@@ -10,7 +10,7 @@ import pytest
 from airflow_messaging.exceptions import ConnectionLost, InvalidInput, MessageTooLarge, MessagingError, ProtocolError
 from airflow_messaging.messages import Attachment, Upload, upload_from_bytes
 from airflow_messaging.sandbox import RunningSandbox
-from airflow_messaging.services.base import FileField, FormBody, JsonBody, RawFile
+from airflow_messaging.services.http import FileField, FormBody, JsonBody, RawFile
 from airflow_messaging.services.sendhub import SendHub
 from airflow_messaging.transport.files import CheckedFile
 

@@ -13,7 +13,7 @@ import pytest
 from airflow_messaging.exceptions import ServiceUnavailable
 from airflow_messaging.messages import Attachment
 from airflow_messaging.sandbox import RunningSandbox
-from airflow_messaging.services.base import FileField, RawFile
+from airflow_messaging.services.http import FileField, RawFile
 from airflow_messaging.services.mdi import Mdi
 from airflow_messaging.transport import sessions
 from airflow_messaging.transport.asynchronous import AsyncTransport

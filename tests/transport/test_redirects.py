@@ -122,7 +122,7 @@ def test_userinfo_in_a_location_is_not_used(server: Server, other: Server, runne
 
 def test_https_does_not_become_http(make: MakeRunner) -> None:
     """Not even on the connection's own host: the origin has another scheme."""
-    from airflow_messaging.services.base import Response
+    from airflow_messaging.services.http import Response
     from airflow_messaging.transport.options import redirected
 
     probe = Probe("https://api.example.com/v1")

@@ -1,0 +1,1 @@
+"""Schemes for the trigger of the common messaging provider."""

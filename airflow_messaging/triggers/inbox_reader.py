@@ -1,0 +1,348 @@
+"""Reads an inbox for a watcher: what has come, in events; and how these are acknowledged once they are stored."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hashlib
+import json
+import logging
+import math
+import time
+import weakref
+from collections.abc import AsyncIterator, Iterable, Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
+
+from airflow_messaging import readers
+from airflow_messaging.exceptions import MessagingError, is_passing
+from airflow_messaging.messages import JsonDict, Message
+from airflow_messaging.services.base import Service
+from airflow_messaging.services.receiving import OVERLAP, Cursor, start
+from airflow_messaging.services.selecting import Selection
+from airflow_messaging.triggers import shared
+from airflow_messaging.triggers.carrying import pack
+from airflow_messaging.triggers.failures import as_messaging_error, pause_after
+from airflow_messaging.triggers.inbox_flight import Burst, Flight
+
+if TYPE_CHECKING:
+    from airflow_messaging.hooks.base import MessagingHook
+
+log = logging.getLogger(__name__)
+
+MOST_BYTES = 64 * 1024
+"""An event takes no further message once its JSON is as long."""
+
+CLAIM_SETTLES_S = 2.0
+"""Two watchers that claim an inbox at the same moment look again after so long: the later claim stands."""
+
+_reading: weakref.WeakValueDictionary[tuple[str, str], InboxReader] = weakref.WeakValueDictionary()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Receipt:
+    """What it takes to acknowledge an event.
+
+    :param messages: Its messages.
+    :param cursor: The cursor that has them behind it.
+    :param marked: Whether they have been marked read before, and are kept until they are handed over.
+    """
+
+    messages: list[Message]
+    cursor: Cursor
+    marked: bool = False
+
+
+class InboxReader:
+    """The one reader of an inbox under a reader's name.
+
+    :param conn_id: The connection.
+    :param reader: The name under which the place is kept.
+    :param options: The other arguments of :class:`~airflow_messaging.triggers.inbox.InboxTrigger`.
+    """
+
+    def __init__(self, *, conn_id: str, reader: str, **options: Any) -> None:
+        self.conn_id = conn_id
+        self.reader = reader
+        self._after = options["after"]
+        self._poke_interval: float = options["poke_interval"]
+        self._gather: float = options["gather"]
+        self._max_messages: int = options["max_messages"]
+        self._spool: str | None = options["spool"]
+        self._selection = Selection(**{field.name: options[field.name] for field in dataclasses.fields(Selection)})
+        self._waiter: shared.Waiter | None = None
+        self._waiting: asyncio.Future[list[Message]] | None = None
+        self._stirred = asyncio.Event()
+        self._flight = Flight()
+        self._burst = Burst(options["flush_after"])
+        self._marked: dict[str, Message] = {}
+        self._to_hand_over: list[Message] = []
+        self._placed = False
+        self._cursor: Cursor
+        self._service: Service
+        self._head: JsonDict
+
+    async def stream(self) -> AsyncIterator[tuple[JsonDict, Receipt]]:
+        """Yield events for ever, each with what it takes to acknowledge it. A failing service is asked again."""
+        failures = 0
+        while True:
+            try:
+                self._waiter = await self._open()
+                async for item in self._events(self._waiter):
+                    failures = 0
+                    yield item
+            except Exception as error:
+                failures += 1
+                problem = as_messaging_error(error)
+                log.error("%s cannot be watched now, it is tried again: %s", self.conn_id, problem)
+                self._leave()
+                await asyncio.sleep(pause_after(failures, 5.0, problem))
+
+    async def settle(self, receipts: list[Receipt]) -> None:
+        """Acknowledge events that are stored, oldest first. While the service is out of reach, this goes on trying.
+
+        :raises MessagingError: If that cannot be done; the messages will come again.
+        """
+        failures = 0
+        while True:
+            try:
+                return await self._settle(receipts)
+            except MessagingError as error:
+                if not is_passing(error):
+                    raise
+                failures += 1
+                if failures == 1:
+                    log.warning("%s cannot take acknowledgements now, they are tried again: %s", self.conn_id, error)
+                await asyncio.sleep(pause_after(failures, self._poke_interval, error))
+
+    async def settle_later(self, receipt: Receipt, seconds: float) -> None:
+        """Acknowledge an event after some time, where nobody says when it is stored."""
+        await asyncio.sleep(seconds)
+        try:
+            await self.settle([receipt])
+        except MessagingError as error:
+            log.error("%s: messages could not be acknowledged and will come again: %s", self.conn_id, error)
+
+    def close(self) -> None:
+        """Leave the inbox."""
+        self._leave()
+        if _reading.get((self.conn_id, self.reader)) is self:
+            del _reading[self.conn_id, self.reader]
+
+    # -- where the reader stands ------------------------------------------------------------------------------------
+
+    async def _open(self) -> shared.Waiter:
+        if _reading.setdefault((self.conn_id, self.reader), self) is not self:
+            raise MessagingError(f"another watcher reads as '{self.reader}': each needs a reader of its own")
+        client = shared.join_without_reading(self.conn_id)
+        try:
+            self._service, account = await client.use(_service_and_account)
+            self._head = {
+                "service": self._service.name,
+                "conn_id": self.conn_id,
+                "account": account,
+                "messages": [],
+                "repeats": [],
+            }
+            if self._service.has_read_flag:
+                await self._claim()
+            self._cursor = await self._place(client)
+            self._placed = True
+            kept = await _load(self._name_of_marked) or []
+            self._marked = {message.id: message for message in map(Message.from_dict, kept)}
+            self._to_hand_over = list(self._marked.values())
+            wanted = self._selection.wanted()
+            return shared.join(self.conn_id, self._cursor, poll_interval=self._poke_interval, wanted=wanted, limit=None)
+        finally:
+            client.leave()
+
+    async def _claim(self) -> None:
+        """Make sure that no other watcher empties the same inbox: each would get only a part of its messages."""
+        name = f"airflow_messaging.watcher.{self.conn_id}"
+        holder = await _load(name)
+        if holder is None:
+            await _save(name, self.reader, "The reader whose watcher marks this connection's messages read")
+            await asyncio.sleep(CLAIM_SETTLES_S)
+            holder = await _load(name)
+        if holder != self.reader:
+            raise MessagingError(
+                f"the inbox of '{self.conn_id}' is watched by reader '{holder}', and what one watcher marks read comes "
+                f"to no other: watch it once, or delete the variable {name} if that watcher is gone"
+            )
+
+    async def _place(self, client: shared.Waiter) -> Cursor:
+        if self._placed:
+            return self._cursor
+        kept = await _load(self._name)
+        if kept is not None:
+            return Cursor.from_dict(kept)
+        now = datetime.now(UTC)
+        try:
+            cursor: Cursor = await client.run(lambda service: start(service, self._after, run_started=now, now=now))
+        except MessagingError as error:
+            if not is_passing(error) or self._after not in (None, "now"):
+                raise
+            # Its clock is not known: rather too early than too late.
+            cursor = Cursor(floor=now.replace(microsecond=0) - OVERLAP)
+        await self._save_cursor(cursor)
+        return cursor
+
+    @property
+    def _name(self) -> str:
+        return readers.variable_name(self.conn_id, self.reader)
+
+    @property
+    def _name_of_marked(self) -> str:
+        return f"{self._name}.marked"
+
+    # -- from messages to events ------------------------------------------------------------------------------------
+
+    async def _events(self, waiter: shared.Waiter) -> AsyncIterator[tuple[JsonDict, Receipt]]:
+        while True:
+            if self._to_hand_over:
+                marked, self._to_hand_over = self._to_hand_over, []
+                async for item in self._handed_over(waiter, marked, marked=True):
+                    yield item
+            messages = await self._next(waiter, self._burst.due_in(), beyond=[])
+            if not messages and self._burst.due_in() == 0:
+                yield {**self._head, "repeats": self._burst.end()}, Receipt([], self._cursor)
+            until = time.monotonic() + self._gather
+            while messages and len(messages) < self._max_messages and (left := until - time.monotonic()) > 0:
+                messages += await self._next(waiter, left, beyond=messages)
+            async for item in self._handed_over(waiter, messages):
+                yield item
+
+    async def _next(self, waiter: shared.Waiter, seconds: float | None, *, beyond: list[Message]) -> list[Message]:
+        """Return what comes next; nothing if the time is over, or something else is to be done."""
+        if self._waiting is None:
+            if self._service.has_read_flag:
+                # Time says nothing about what is unread; what is in flight or about to be is left out.
+                seen = {**self._flight.ids(), **dict.fromkeys(message.id for message in beyond)}
+                waiter.cursor = dataclasses.replace(self._cursor, since=None, seen=seen)
+            self._waiting = asyncio.ensure_future(waiter.next())
+        stirred = asyncio.ensure_future(self._stirred.wait())
+        either: set[asyncio.Future[Any]] = {self._waiting, stirred}
+        try:
+            await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stirred.cancel()
+        self._stirred.clear()
+        if not self._waiting.done():
+            return []
+        came, self._waiting = self._waiting, None
+        return came.result()
+
+    async def _handed_over(
+        self, waiter: shared.Waiter, messages: list[Message], *, marked: bool = False
+    ) -> AsyncIterator[tuple[JsonDict, Receipt]]:
+        # What has been marked read is given out no more: there is nothing to fetch from the service.
+        spool = None if marked else self._spool
+        for begin in range(0, len(messages), self._max_messages):
+            part = messages[begin : begin + self._max_messages]
+            packed = await pack(part, waiter, spool=spool)
+            for pairs in _parts(zip(packed, part, strict=True)):
+                await self._flight.room()
+                together = [message for _, message in pairs]
+                if not (marked or self._service.has_read_flag):
+                    self._cursor = self._cursor.past(together)
+                self._flight.takes_off(together)
+                self._burst.add(together)
+                payload = {**self._head, "messages": [carried for carried, _ in pairs]}
+                yield payload, Receipt(together, self._cursor, marked=marked)
+
+    # -- acknowledging ----------------------------------------------------------------------------------------------
+
+    async def _settle(self, receipts: list[Receipt]) -> None:
+        await self._forget_marked([message for receipt in receipts if receipt.marked for message in receipt.messages])
+        messages = [message for receipt in receipts if not receipt.marked for message in receipt.messages]
+        if not messages:
+            return
+        if self._service.has_read_flag:
+            await self._mark_read(messages)
+        else:
+            await self._save_cursor(receipts[-1].cursor)
+            self._flight.lands(messages)
+
+    async def _mark_read(self, messages: list[Message]) -> None:
+        if self._waiter is None:
+            raise MessagingError("the inbox has been left")
+        # Attachments that are with nobody yet would be lost where the service gives out no more what is read.
+        whole = self._service.keeps_read or self._spool is not None
+        ready = [message for message in messages if whole or not message.attachments]
+        unready = [message for message in messages if message not in ready]
+        extra: list[Message] = await self._waiter.run(lambda service: service.mark_read(ready))
+        await self._keep_marked([message for message in extra if message.id not in self._flight.ids()])
+        self._flight.lands(ready)
+        self._flight.lands(unready, stale_s=math.inf)
+
+    async def _keep_marked(self, messages: list[Message]) -> None:
+        """Keep what was marked read along with others: nobody will get it from the service again."""
+        if not messages:
+            return
+        log.warning("%s: %d more messages came while others were marked read", self.conn_id, len(messages))
+        self._marked |= {message.id: message for message in messages}
+        self._flight.takes_off(messages)
+        failures = 0
+        while not await self._saved_marked():
+            failures += 1
+            await asyncio.sleep(min(2.0**failures, 60.0))
+        self._to_hand_over += messages
+        self._stirred.set()
+
+    async def _forget_marked(self, messages: list[Message]) -> None:
+        if not messages:
+            return
+        self._marked = {id_: kept for id_, kept in self._marked.items() if kept not in messages}
+        self._flight.lands(messages)
+        await self._saved_marked()
+
+    async def _saved_marked(self) -> bool:
+        value = [message.to_dict() for message in self._marked.values()]
+        try:
+            await _save(self._name_of_marked, value, "Messages marked read that Airflow has not stored yet")
+        except Exception as error:
+            log.error("%s: messages cannot be kept: %s", self.conn_id, type(error).__name__)
+            return False
+        return True
+
+    async def _save_cursor(self, cursor: Cursor) -> None:
+        await _save(self._name, cursor.to_dict(), f"How far the watcher '{self.reader}' has come")
+
+    def _leave(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+        if self._waiter is not None:
+            self._waiter.leave()
+            self._waiter = None
+
+
+async def _load(name: str) -> Any:
+    # In a thread that knows the event loop, so that it works on all versions of Airflow and blocks none.
+    return await sync_to_async(readers.load_variable)(name)
+
+
+async def _save(name: str, value: Any, description: str) -> None:
+    await sync_to_async(readers.save_variable)(name, value, description)
+
+
+async def _service_and_account(hook: MessagingHook[Any]) -> tuple[Service, str]:
+    """Return the service, and what tells its account from others; not the account's name, which events would show."""
+    account = json.dumps([hook.service.name, hook.settings.base_url, hook.settings.login])
+    return hook.service, hashlib.sha256(account.encode()).hexdigest()[:16]
+
+
+def _parts(pairs: Iterable[tuple[JsonDict, Message]]) -> Iterator[list[tuple[JsonDict, Message]]]:
+    part: list[tuple[JsonDict, Message]] = []
+    size = 0
+    for carried, message in pairs:
+        length = len(json.dumps(carried))
+        if part and size + length > MOST_BYTES:
+            yield part
+            part, size = [], 0
+        part.append((carried, message))
+        size += length
+    if part:
+        yield part
