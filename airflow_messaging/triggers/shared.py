@@ -12,10 +12,10 @@ import logging
 import math
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from importlib import import_module
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_messaging.exceptions import AuthenticationFailed, MessagingError, is_passing
 from airflow_messaging.triggers.failures import as_messaging_error, pause_after
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 Begin = Callable[[Any], "Flow[Cursor]"]
 """Takes the service and returns the flow that finds out where to begin."""
+
+T = TypeVar("T")
 
 AUTHENTICATION_TRIES = 3
 NEVER = math.inf
@@ -113,7 +115,15 @@ class Waiter:
         :param make_work: Takes the service and returns the call or flow.
         :raises MessagingError: As the hook's ``arun`` does.
         """
-        return await self._inbox.run(make_work)
+        return await self.use(lambda hook: hook.arun(make_work(hook.service)))
+
+    async def use(self, action: Callable[[Any], Awaitable[T]]) -> T:
+        """Do something with the hook that the inbox is read with, once it is open.
+
+        :param action: Takes the hook and returns what is to be awaited.
+        :return: What that brings.
+        """
+        return await self._inbox.use(action)
 
     def leave(self) -> None:
         """Leave; the last one closes everything."""
@@ -200,12 +210,12 @@ class SharedInbox:
             self._called.set()
             self._stirred.set()
 
-    async def run(self, make_work: Callable[[Any], Any]) -> Any:
-        """Carry out a call or a flow through this inbox's client, once it is open."""
+    async def use(self, action: Callable[[Any], Awaitable[T]]) -> T:
+        """Do something with this inbox's hook, once it is open."""
         await self._opened.wait()
         if self._error is not None:
             raise self._error
-        return await self._hook.arun(make_work(self._hook.service))
+        return await action(self._hook)
 
     def _close(self) -> None:
         if self._registry.get(self._conn_id) is self:
