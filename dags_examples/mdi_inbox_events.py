@@ -1,7 +1,7 @@
 """MDI g8teway, driven by messages.
 
-Nobody starts this DAG: messages from vehicle units do. The watcher runs in the triggerer. What comes together makes one
-run. A message counts as dealt with once Airflow has stored it, so nothing is lost whatever is killed. Needs Airflow 3.3.
+Nobody starts this DAG: messages from vehicle units do. The watcher runs in the triggerer, and what comes together makes
+one run. A message is acknowledged once Airflow has stored it, so nothing is lost whatever is killed. Needs Airflow 3.3.
 """
 
 from datetime import datetime

@@ -1,5 +1,6 @@
 """Every file of docs/snippets/ does what the documentation says, against the sandbox."""
 
+import asyncio
 import importlib.util
 import json
 import re
@@ -85,10 +86,59 @@ def test_every_waiting_message(sandbox: RunningSandbox, database: None) -> None:
 
 
 @pytest.mark.newest
+def test_spooled_files(sandbox: RunningSandbox, database: None, tmp_path: Path) -> None:
+    sandbox.inbound("serwersms", attachments=[{"filename": "order.bin", "content": b"12345"}])
+    dag = load("spooled_files").spooled_files()
+    dag.params["spool"] = str(tmp_path)
+
+    finished = run(dag)
+
+    assert returned(finished, "add_up") == 5
+    assert sandbox.messages("serwersms")["waiting"] == []
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["message.json"]
+
+
+@pytest.mark.newest
+def test_notifiers(sandbox: RunningSandbox, database: None) -> None:
+    from airflow.triggers.callback import CallbackTrigger
+
+    snippet = load("notifiers")
+    finished = run(snippet.with_callbacks())
+    [message] = sandbox.messages("liquidfiles")["sent"]
+    assert (message["subject"], message["text"]) == ("with_callbacks", f"The run {finished.run_id} has succeeded.")
+    [callback] = snippet.with_callbacks().get_task("load").on_failure_callback
+    callback({})
+    assert sandbox.messages("sendhub")["sent"][-1]["to"] == ["1111", "+16505551234"]
+
+    late = snippet.with_a_deadline().deadline[0].callback
+    context = {"dag_run": {"dag_id": "d", "dag_run_id": "r"}, "deadline": {"id": "1", "deadline_time": "noon"}}
+
+    async def missed() -> list[str]:
+        return [
+            event.payload["state"]
+            async for event in CallbackTrigger(late.path, {**late.kwargs, "context": context}).run()
+        ]
+
+    assert asyncio.run(missed())[-1] == "success"
+    [notifier] = snippet.with_a_question().get_task("approve").notifiers
+    notifier({})
+    assert len(sandbox.messages("sendhub")["sent"]) == 3
+
+
+@pytest.mark.newest
 def test_hook_in_a_task(sandbox: RunningSandbox, database: None) -> None:
     run(load("hook_in_a_task").hook_in_a_task())
 
     assert len(sandbox.messages("sendhub")["sent"]) == 1
+
+
+@pytest.mark.newest
+def test_message_queue(sandbox: RunningSandbox) -> None:
+    (watcher,) = load("message_queue").orders.watchers
+
+    path, arguments = watcher.trigger.serialize()
+    assert path == "airflow_messaging.triggers.inbox.InboxTrigger"
+    assert arguments["conn_id"] == "sendhub_default"
 
 
 @pytest.mark.parametrize("service", ["go_integrate", "liquidfiles", "mdi", "serwersms", "sendhub"])
