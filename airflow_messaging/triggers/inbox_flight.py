@@ -69,23 +69,31 @@ class Burst:
         self._now = now
         self._last: float | None = None
         self._tail: deque[str] = deque(maxlen=MOST_IN_FLIGHT)
+        self.has_tail = False
 
     def add(self, messages: list[Message]) -> None:
         """Note an event."""
         now = self._now()
         if self._last is not None and now - self._last < BURST_S:
             self._tail.extend(message.id for message in messages)
+            self.has_tail = True
         self._last = now
+
+    def resume(self) -> None:
+        """Note that a burst was going on when its reader died."""
+        self._last = self._now()
+        self.has_tail = True
 
     def due_in(self) -> float | None:
         """Return the seconds until the burst has to be ended; None if there is none."""
-        if not self._tail or self._last is None:
+        if not self.has_tail or self._last is None:
             return None
         return max(0.0, self._last + self._flush_after - self._now())
 
     def end(self) -> list[str]:
-        """End it, and return the ids of the messages that may be without a DAG run."""
+        """End it, and return the ids of the messages that may be without a DAG run, as far as they are known."""
         tail = list(self._tail)
         self._tail.clear()
+        self.has_tail = False
         self._last = self._now()
         return tail

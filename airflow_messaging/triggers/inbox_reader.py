@@ -47,11 +47,13 @@ class Receipt:
 
     :param messages: Its messages.
     :param cursor: The cursor that has them behind it.
+    :param has_tail: Whether a burst was going on when it was made, so that its end must not be forgotten.
     :param marked: Whether they have been marked read before, and are kept until they are handed over.
     """
 
     messages: list[Message]
     cursor: Cursor
+    has_tail: bool
     marked: bool = False
 
 
@@ -80,6 +82,7 @@ class InboxReader:
         self._marked: dict[str, Message] = {}
         self._to_hand_over: list[Message] = []
         self._placed = False
+        self._tail_remembered = False
         self._cursor: Cursor
         self._service: Service
         self._head: JsonDict
@@ -153,6 +156,9 @@ class InboxReader:
             kept = await _load(self._name_of_marked) or []
             self._marked = {message.id: message for message in map(Message.from_dict, kept)}
             self._to_hand_over = list(self._marked.values())
+            if not self._tail_remembered and await _load(self._name_of_tail):
+                self._tail_remembered = True
+                self._burst.resume()
             wanted = self._selection.wanted()
             return shared.join(self.conn_id, self._cursor, poll_interval=self._poke_interval, wanted=wanted, limit=None)
         finally:
@@ -197,6 +203,10 @@ class InboxReader:
     def _name_of_marked(self) -> str:
         return f"{self._name}.marked"
 
+    @property
+    def _name_of_tail(self) -> str:
+        return f"{self._name}.tail"
+
     # -- from messages to events ------------------------------------------------------------------------------------
 
     async def _events(self, waiter: shared.Waiter) -> AsyncIterator[tuple[JsonDict, Receipt]]:
@@ -207,7 +217,7 @@ class InboxReader:
                     yield item
             messages = await self._next(waiter, self._burst.due_in(), beyond=[])
             if not messages and self._burst.due_in() == 0:
-                yield {**self._head, "repeats": self._burst.end()}, Receipt([], self._cursor)
+                yield {**self._head, "repeats": self._burst.end()}, Receipt([], self._cursor, has_tail=False)
             until = time.monotonic() + self._gather
             while messages and len(messages) < self._max_messages and (left := until - time.monotonic()) > 0:
                 messages += await self._next(waiter, left, beyond=messages)
@@ -250,11 +260,12 @@ class InboxReader:
                 self._flight.takes_off(together)
                 self._burst.add(together)
                 payload = {**self._head, "messages": [carried for carried, _ in pairs]}
-                yield payload, Receipt(together, self._cursor, marked=marked)
+                yield payload, Receipt(together, self._cursor, has_tail=self._burst.has_tail, marked=marked)
 
     # -- acknowledging ----------------------------------------------------------------------------------------------
 
     async def _settle(self, receipts: list[Receipt]) -> None:
+        await self._remember_tail(receipts[-1].has_tail)
         await self._forget_marked([message for receipt in receipts if receipt.marked for message in receipt.messages])
         messages = [message for receipt in receipts if not receipt.marked for message in receipt.messages]
         if not messages:
@@ -264,6 +275,11 @@ class InboxReader:
         else:
             await self._save_cursor(receipts[-1].cursor)
             self._flight.lands(messages)
+
+    async def _remember_tail(self, has_tail: bool) -> None:
+        if has_tail is not self._tail_remembered:
+            await _save(self._name_of_tail, has_tail, "Whether a burst of messages has to be followed by an event")
+            self._tail_remembered = has_tail
 
     async def _mark_read(self, messages: list[Message]) -> None:
         if self._waiter is None:

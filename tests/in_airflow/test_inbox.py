@@ -285,6 +285,18 @@ class TestDelivery:
             await asyncio.sleep(1)
             assert len(triggerer.stored) == count
 
+    async def test_a_burst_whose_reader_dies_is_ended_by_the_next(self, sandbox: RunningSandbox) -> None:
+        trigger = watch("go_integrate", after="earliest", gather=0, flush_after=1.5)
+        async with running(trigger) as triggerer:
+            for count in range(1, 4):
+                await inbound(sandbox, "go_integrate")
+                await until(lambda: len(triggerer.ids) == count)  # noqa: B023
+            await asyncio.sleep(0.5)
+        for events in (1, 0):
+            async with running(trigger) as triggerer:
+                await asyncio.sleep(2.5)
+                assert [payload["messages"] for payload in triggerer.stored] == [[]] * events
+
     async def test_a_single_message_is_not_followed_by_anything(self, sandbox: RunningSandbox) -> None:
         async with running(watch("mdi", after="earliest")) as triggerer:
             sent = await inbound(sandbox, "mdi")
