@@ -14,7 +14,8 @@ import pytest
 from airflow_messaging.exceptions import MessagingError
 from airflow_messaging.get_provider_info import CONNECTION_TYPES
 from airflow_messaging.hooks.registry import async_hook_for, hook_for
-from airflow_messaging.messages import upload_from_bytes
+from airflow_messaging.messages import Draft, upload_from_bytes
+from airflow_messaging.notifications.messages import MessageNotifier
 from airflow_messaging.sandbox import RunningSandbox
 from airflow_messaging.services.receiving import Cursor, poll
 from airflow_messaging.transport.options import TransportOptions
@@ -57,7 +58,7 @@ def conn_type(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def everything(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], str]]:
+def everything(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], str]]:
     """All that was logged at DEBUG by anybody, with the records' own fields."""
     levels = {name: logging.getLogger(name).level for name in ("urllib3", "aiohttp", "asyncio", "airflow_messaging")}
     for name in levels:
@@ -67,7 +68,10 @@ def everything(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], str]]:
     def logged() -> str:
         # The sandbox shares this process; what it logs is not ours.
         ours = [record for record in caplog.records if not record.name.startswith(("aiohttp.server", "aiohttp.access"))]
-        return "\n".join(f"{record.name} {record.getMessage()} {record.args!r} {record.exc_text}" for record in ours)
+        # Notifiers log as Airflow does, past the standard library.
+        notifiers = [line for line in capsys.readouterr().out.splitlines() if "MessageNotifier" in line]
+        lines = (f"{record.name} {record.getMessage()} {record.args!r} {record.exc_text}" for record in ours)
+        return "\n".join([*lines, *notifiers])
 
     yield logged
     for name, level in levels.items():
@@ -98,50 +102,50 @@ def exercise(
     to = str(sandbox.credentials[conn_type][RECIPIENTS[conn_type]])
     options = {"channelid": 11} if conn_type == "mdi" else {}
     subject = SUBJECT if conn_type == "liquidfiles" else None
-    files = [upload_from_bytes("Kanarienvogel.txt", TEXT.encode())] if conn_type == "liquidfiles" else []
+    files = (upload_from_bytes("Kanarienvogel.txt", TEXT.encode()),) if conn_type == "liquidfiles" else ()
 
     def works(hook: Any) -> Iterator[Any]:
         service = hook.service
         yield service.check()
         yield service.send(
-            to=to, text=TEXT, subject=subject, attachments=files, in_reply_to=None, message_id="id-1", options=options
+            Draft(to=(to,), text=TEXT, subject=subject, attachments=files, message_id="id-1", options=options)
         )
         # What the service refuses, the client refuses or neither knows.
-        yield service.send(
-            to="+48111222333", text=TEXT, subject=None, attachments=[], in_reply_to="9", message_id="id-2", options={}
-        )
-        yield service.send(
-            to=["+48111222333", TEXT],
-            text=TEXT,
-            subject=TEXT,
-            attachments=[],
-            in_reply_to=None,
-            message_id="id-3",
-            options={},
-        )
+        yield service.send(Draft(to=("+48111222333",), text=TEXT, in_reply_to="9", message_id="id-2"))
+        yield service.send(Draft(to=("+48111222333", TEXT), text=TEXT, subject=TEXT, message_id="id-3"))
         yield service.message("424242")
         yield poll(service, Cursor())
         yield service.status("424242")
 
+    notifier = MessageNotifier(conn_id=f"{conn_type}_default", to=[to, "+48111222333"], text=TEXT, options=options)
+
     async def on_the_loop() -> None:
         hook = await async_hook_for(f"{conn_type}_default")
         async with hook:
-            hook._async_transport.options = TransportOptions(attempts=1, read_timeout=2)
+            hook._async_transport.options = TransportOptions(attempts=1, read_timeout=2, max_wait=0)
             for work in works(hook):
                 try:
                     shown.append(repr(await hook.arun(work)))
                 except MessagingError as error:
                     errors.append(error)
+        try:
+            await notifier
+        except MessagingError as error:
+            errors.append(error)
 
     def in_a_worker() -> None:
         with hook_for(f"{conn_type}_default") as hook:
-            hook.transport.options = TransportOptions(attempts=1, read_timeout=2)
+            hook.transport.options = TransportOptions(attempts=1, read_timeout=2, max_wait=0)
             for work in works(hook):
                 try:
                     shown.append(repr(hook.run(work)))
                 except MessagingError as error:
                     errors.append(error)
             shown.append(str(hook.test_connection()))
+        try:
+            notifier({})
+        except MessagingError as error:
+            errors.append(error)
 
     if on_loop:
         asyncio.run(on_the_loop())
@@ -183,7 +187,9 @@ def test_no_canary_escapes(
     shown: list[str] = []
     exercise(conn_type, sandbox, on_loop=on_loop, errors=errors, shown=shown)
     assert errors
-    seen = "\n".join([everything(), *shown, *(as_a_log_shows_it(error) for error in errors)])
+    logged = everything()
+    assert "MessageNotifier" in logged
+    seen = "\n".join([logged, *shown, *(as_a_log_shows_it(error) for error in errors)])
     hidden = {TEXT, quote(TEXT), quote_plus(TEXT), json.dumps(TEXT)[1:-1], SUBJECT}
     hidden |= forms(connection["password"])
     phones = [SENDERS["serwersms"], SENDERS["sendhub"], "+48111222333", sandbox.credentials["sendhub"]["number"]]

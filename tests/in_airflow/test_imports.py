@@ -6,6 +6,7 @@ import sys
 
 OPERATORS_AND_SENSORS = [
     "airflow_messaging.sensors.messages",
+    "airflow_messaging.notifications.messages",
     "airflow_messaging.operators.messages",
     "airflow_messaging.operators.go_integrate",
     "airflow_messaging.operators.liquidfiles",
