@@ -7,11 +7,12 @@ like phone numbers are blanked out of texts that come from a service.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 _DATE_OR_PHONE = re.compile(r"(?P<date>(?<!\d)(?:19|20)\d\d-[01]\d-[0-3]\d(?!\d))|\+?\d[\d\s()-]{6,}\d")
 _LONGEST_SHOWN = 300
+_MOST_SHOWN = 20
 
 
 def without_phone_numbers(text: str) -> str:
@@ -46,10 +47,11 @@ class InvalidInput(MessagingError, ValueError):
     """
 
     def __init__(self, field: str, got: object, expected: str) -> None:
+        written = str(got) if isinstance(got, Shown) else repr(got)
+        shown = without_phone_numbers(written)
         self.field = field
-        self.got = got
+        self.got = got if shown == written else Shown(shown)
         self.expected = expected
-        shown = without_phone_numbers(str(got) if isinstance(got, Shown) else repr(got))
         super().__init__(f"{field}: got {shown[:_LONGEST_SHOWN]}, expected {expected}")
 
 
@@ -122,12 +124,36 @@ class NotFound(ServiceError):
     """The service does not know what was asked for: an expired message, a used-up URL, an unknown recipient."""
 
 
+class MessageGone(NotFound):
+    """A received message that was too large to be handed over cannot be fetched any more.
+
+    :param refused: What the service answered.
+    :param message_id: The service's id of the message.
+    """
+
+    def __init__(self, refused: ServiceError, message_id: str) -> None:
+        self.message_id = message_id
+        super().__init__(refused.service, refused.endpoint, status=refused.status, code=refused.code)
+        self.args = (
+            f"{self.service}: message {message_id} was too large to be handed over and cannot be fetched any more: "
+            "it has expired or was read. With the argument 'spool' such messages are stored when they come",
+        )
+
+
 class RateLimited(ServiceError):
-    """The service asks to slow down; ``retry_after`` says for how many seconds, where the service says it."""
+    """The service asks to slow down; ``retry_after`` says for how many seconds, where the service says it.
+
+    With ``status`` 429 and the words "not asked" it is our own: the service was left alone because it asked for a
+    pause before, or because of ``max_per_second``.
+    """
 
 
 class ServiceUnavailable(ServiceError):
     """The service answered with a server error (HTTP 5xx)."""
+
+
+class Overloaded(RateLimited, ServiceUnavailable):
+    """The service asks for a pause with HTTP 503; unlike after 429, what it was asked for may have taken effect."""
 
 
 class ProtocolError(MessagingError):
@@ -214,6 +240,26 @@ class DeliveryFailed(MessagingError):
         self.service = service
         self.message_id = message_id
         super().__init__(f"{service}: message {message_id} was not delivered")
+
+
+class PartiallySent(MessagingError):
+    """Some recipients of one send were not accepted. To the others the message goes out: it is not to be sent again.
+
+    :param service: Connection type of the service.
+    :param results: One per recipient, in the order in which they were given: a dictionary with ``accepted`` and, where
+        the service says it, ``id``, ``status`` and ``error_code``; never the recipient itself.
+    """
+
+    def __init__(self, service: str, results: Sequence[Mapping[str, Any]]) -> None:
+        self.service = service
+        self.results = [dict(result) for result in results]
+        missing = [(place, result) for place, result in enumerate(results, 1) if not result["accepted"]]
+        shown = [f"{place} (code {result.get('error_code') or 'unknown'})" for place, result in missing]
+        more = ", …" if len(shown) > _MOST_SHOWN else ""
+        super().__init__(
+            f"{service}: {len(missing)} of {len(results)} recipients were not accepted, by their place in the list: "
+            f"{', '.join(shown[:_MOST_SHOWN])}{more}"
+        )
 
 
 def is_passing(error: BaseException) -> bool:

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import json
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Generic, Self, TypeVar
 from urllib.parse import quote
@@ -140,7 +140,7 @@ class MessagingHook(BaseHook, Generic[S]):
 
         from airflow_messaging.transport.asynchronous import AsyncTransport
 
-        connection = self.connection or await get_async_connection(self.conn_id, self)
+        connection, self.connection = self.connection or await get_async_connection(self.conn_id, self), None
         _parse_extra(connection)
         extra = await get_async_extra_dejson(connection)
         self._settings = self._read_settings(connection, extra)
@@ -164,7 +164,7 @@ class MessagingHook(BaseHook, Generic[S]):
         """
         try:
             options = self.settings.transport.tightened(
-                attempts=1, connect_timeout=_TEST_TIMEOUT_S / 2, read_timeout=_TEST_TIMEOUT_S / 2
+                attempts=1, max_wait=0, connect_timeout=_TEST_TIMEOUT_S / 2, read_timeout=_TEST_TIMEOUT_S / 2
             )
             transport = BlockingTransport(self.service, options)
             try:
@@ -187,7 +187,7 @@ class MessagingHook(BaseHook, Generic[S]):
         _refuse_on_event_loop()
         return self.transport.run(work) if isinstance(work, Call) else self.transport.run_flow(work)
 
-    async def arun(self, work: Call[T] | Flow[T]) -> T:
+    def arun(self, work: Call[T] | Flow[T]) -> Coroutine[Any, Any, T]:
         """Carry out a call or a flow of calls, on an event loop, inside ``async with``.
 
         :param work: For example ``hook.service.get_message(...)``.
@@ -195,8 +195,8 @@ class MessagingHook(BaseHook, Generic[S]):
         :raises MessagingError: The typed errors of :mod:`airflow_messaging.exceptions`.
         """
         transport = self.async_transport
-        result: T = await (transport.run(work) if isinstance(work, Call) else transport.run_flow(work))
-        return result
+        started: Coroutine[Any, Any, T] = transport.run(work) if isinstance(work, Call) else transport.run_flow(work)
+        return started
 
     # -- vendor-neutral verbs ---------------------------------------------------------------------------------------
 

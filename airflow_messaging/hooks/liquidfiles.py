@@ -8,14 +8,15 @@ from typing import Any
 
 from airflow_messaging.hooks.base import MessagingHook, as_upload, utcnow
 from airflow_messaging.hooks.settings import Settings
-from airflow_messaging.messages import Message, Receipt
+from airflow_messaging.messages import Attachment, Message, Receipt
 from airflow_messaging.services.liquidfiles import LiquidFiles
 
 
 class LiquidFilesHook(MessagingHook[LiquidFiles]):
     """Secure messages with attachments behind one-time URLs.
 
-    Connection fields: ``host`` is your own server, ``password`` the API key.
+    Connection fields: ``host`` is your own server, ``password`` the API key; in ``extra`` ``bearer`` (send the key as a
+    bearer token) and ``chunk_size`` (bytes; a larger file is uploaded in pieces).
 
     :param conn_id: The connection. Default ``liquidfiles_default``.
     """
@@ -26,7 +27,14 @@ class LiquidFilesHook(MessagingHook[LiquidFiles]):
 
     def make_service(self, settings: Settings) -> LiquidFiles:
         """Build the service from the connection's settings."""
-        return LiquidFiles(settings.base_url, api_key=settings.password, clock=utcnow, zone=settings.zone)
+        return LiquidFiles(
+            settings.base_url,
+            api_key=settings.password,
+            clock=utcnow,
+            zone=settings.zone,
+            bearer=settings.extra["bearer"],
+            chunk_size=settings.extra["chunk_size"],
+        )
 
     def messages_inbox(
         self, *, sent_after: date | str | None = None, sent_in_the_last: int | None = None
@@ -42,6 +50,27 @@ class LiquidFilesHook(MessagingHook[LiquidFiles]):
         """
         return self.run(self.service.messages_inbox(sent_after=sent_after, sent_in_the_last=sent_in_the_last))
 
+    def messages_sent(
+        self,
+        *,
+        sent_after: date | str | None = None,
+        sent_in_the_last: int | None = None,
+        limit: int | None = None,
+    ) -> list[Message]:
+        """List sent messages (``GET messages/sent``).
+
+        **Delivery**: a look only. It lists a message until that expires.
+
+        :param sent_after: Only messages sent after this day: a date or ``YYYY-MM-DD``. Default: all.
+        :param sent_in_the_last: Only messages of the last so many hours. Default: all.
+        :param limit: The most messages to return. Default: the service's own.
+        :return: The messages, oldest first.
+        :raises InvalidInput: If an argument breaks a rule of the documents.
+        """
+        return self.run(
+            self.service.messages_sent(sent_after=sent_after, sent_in_the_last=sent_in_the_last, limit=limit)
+        )
+
     def get_message(self, message_id: str) -> Message:
         """View one message (``GET message/ID``), which also makes fresh one-time URLs for its attachments.
 
@@ -55,11 +84,34 @@ class LiquidFilesHook(MessagingHook[LiquidFiles]):
     def upload_attachment(self, data: Any) -> str:
         """Upload a file (``POST message/attachments/upload``). It is streamed, never held in memory.
 
+        A file larger than the connection's ``chunk_size`` goes up in pieces; one that is lost on the way is repeated
+        alone.
+
         :param data: Path of the file, as text or ``ObjectStoragePath``, or an ``Upload``.
         :return: The file's id, for :meth:`send_message`.
         :raises InvalidInput: If the file cannot be read.
         """
-        return self.run(self.service.upload_attachment(data=as_upload(data, field="data")))
+        return self.run(self.service.upload(data=as_upload(data, field="data")))
+
+    def list_attachments(self) -> list[Attachment]:
+        """List the user's files on the server (``GET attachments``)."""
+        return self.run(self.service.list_attachments())
+
+    def delete_attachments(self, message_id: str) -> None:
+        """Delete all files of a message (``DELETE message/ID/delete_attachments``); the message stays.
+
+        :param message_id: The message's id.
+        :raises NotFound: If the message is unknown or has expired.
+        """
+        self.run(self.service.delete_attachments(message_id))
+
+    def delete_attachment(self, attachment_id: str) -> None:
+        """Delete one file (``DELETE message/attachments/ID``).
+
+        :param attachment_id: The file's id.
+        :raises NotFound: If the file is unknown, which it is once it was deleted.
+        """
+        self.run(self.service.delete_attachment(attachment_id))
 
     def send_message(
         self,

@@ -9,12 +9,15 @@ from airflow_messaging.hooks.base import MessagingHook, utcnow
 from airflow_messaging.hooks.settings import Settings
 from airflow_messaging.messages import Message, Receipt
 from airflow_messaging.services.serwersms import SerwerSms
+from airflow_messaging.services.serwersms_sent import SmsReceipt
+from airflow_messaging.services.serwersms_wire import Limit
 
 
 class SerwerSmsHook(MessagingHook[SerwerSms]):
     """SMS out, SMS and MMS in.
 
-    Connection fields: ``login`` and ``password``.
+    Connection fields: ``login`` and ``password``; or, with ``bearer_token`` in ``extra``, a token of the API as the
+    password and no login.
 
     :param conn_id: The connection. Default ``serwersms_default``.
     """
@@ -25,9 +28,12 @@ class SerwerSmsHook(MessagingHook[SerwerSms]):
 
     def make_service(self, settings: Settings) -> SerwerSms:
         """Build the service from the connection's settings."""
-        return SerwerSms(
-            settings.base_url, username=settings.login, password=settings.password, clock=utcnow, zone=settings.zone
+        credentials = (
+            {"token": settings.password}
+            if settings.extra["bearer_token"]
+            else {"username": settings.login, "password": settings.password}
         )
+        return SerwerSms(settings.base_url, **credentials, clock=utcnow, zone=settings.zone)
 
     def messages_recived(self, *, read: bool | None = None, **narrowing: Any) -> list[Message]:
         """List unread messages (``messages/recived``, the vendor's own spelling).
@@ -56,7 +62,7 @@ class SerwerSmsHook(MessagingHook[SerwerSms]):
         date: datetime | str | None = None,
         unique_id: str | None = None,
         **options: Any,
-    ) -> Receipt:
+    ) -> SmsReceipt:
         """Send a text message (``messages/send_sms``).
 
         :param phone: The recipient's number, or up to 100,000 numbers.
@@ -66,7 +72,8 @@ class SerwerSmsHook(MessagingHook[SerwerSms]):
         :param unique_id: The client's own id of the message, 3 to 50 characters.
         :param options: ``details``, ``utf``, ``flash``, ``speed`` and ``test``, as
             :meth:`~airflow_messaging.services.serwersms.SerwerSms.messages_send_sms` explains them.
-        :return: The receipt; what became of each recipient stands in ``raw["items"]``.
+        :return: The receipt. ``recipients`` says of each number what became of it, and ``unsent`` are those whose
+            message is not sent: look at it where there are several, because one can fail while the call succeeds.
         :raises InvalidInput: If an argument breaks a rule; nothing was sent then.
         :raises DeliveryUnknown: If no answer came: the message may have been sent, and is not sent again.
         """
@@ -76,11 +83,30 @@ class SerwerSmsHook(MessagingHook[SerwerSms]):
             )
         )
 
-    def messages_reports(self, **narrowing: Any) -> list[Receipt]:
-        """Say how far sent messages have come, one page (``messages/reports``).
+    def messages_reports(self, *, page: int | None = None, limit: int | None = None, **narrowing: Any) -> list[Receipt]:
+        """Say how far sent messages have come (``messages/reports``); reports are kept for about 14 days.
 
-        :param narrowing: ``id``, ``unique_id``, ``page`` and ``limit``, as
-            :meth:`~airflow_messaging.services.serwersms.SerwerSms.messages_reports` explains them.
-        :return: One receipt per message and recipient.
+        :param page: Only this page, from 1. Default: all pages.
+        :param limit: The most reports on a page.
+        :param narrowing: ``id``, ``unique_id``, ``phone``, ``date_from``, ``date_to``, ``status``, ``type`` and
+            ``show_contact``, as :meth:`~airflow_messaging.services.serwersms.SerwerSms.messages_reports` explains them.
+        :return: One receipt per message and recipient, the vendor's report in ``raw``.
+        :raises InvalidInput: If an argument breaks a rule of the documents.
         """
-        return self.run(self.service.messages_reports(**narrowing)).items
+        if page is None:
+            return self.run(self.service.messages_reports_all(limit=limit, **narrowing))
+        return self.run(self.service.messages_reports(page=page, limit=limit, **narrowing)).items
+
+    def messages_delete(self, *, id: str | None = None, unique_id: str | None = None) -> None:
+        """Call a scheduled message back (``messages/delete``).
+
+        :param id: The message's id.
+        :param unique_id: The client's id, in place of ``id``: calls back what went to all recipients under it.
+        :raises NotFound: If no scheduled message has that id, also if it has been sent.
+        :raises DeliveryUnknown: If no answer came: it may have been called back.
+        """
+        self.run(self.service.messages_delete(id=id, unique_id=unique_id))
+
+    def account_limits(self) -> list[Limit]:
+        """Say how many messages of each kind the account may still send (``account/limits``)."""
+        return self.run(self.service.account_limits())

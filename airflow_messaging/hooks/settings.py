@@ -55,11 +55,14 @@ def read_settings(row: ConnectionType, connection: Any, extra: dict[str, Any]) -
         raise InvalidInput("connection type", connection.conn_type, row.type)
     values = _read_extra(row, extra)
     base_url = _base_url(row, connection, allow_insecure=values["allow_insecure"])
-    if row.login is not None and not (connection.login or "").strip():
+    needless = row.login_unless is not None and values[row.login_unless]
+    if row.login is not None and not needless and not (connection.login or "").strip():
         raise InvalidInput("login", Shown("nothing"), row.login)
     transport = TransportOptions(
         connect_timeout=float(values["connect_timeout"]),
         read_timeout=float(values["read_timeout"]),
+        max_per_second=values["max_per_second"],
+        login=(connection.login or "").strip(),
         ca_file=values["ca_file"],
         allow_insecure=values["allow_insecure"],
     )

@@ -2,133 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NoReturn
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseSensorOperator, PokeReturnValue
+from airflow_messaging.sensors.base import MessagingSensor
+from airflow_messaging.triggers.carrying import INLINE_LIMIT
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_messaging.hooks.base import MessagingHook
-
-_GRACE = timedelta(minutes=1)
-"""The trigger ends the wait itself; Airflow's own, coarser timeout stands behind it in case the triggerer is gone."""
-
-
-class MessagingSensor(BaseSensorOperator):
-    """A sensor on one of the five connections, with the same results in every mode.
-
-    :param conn_id: A connection of any of the five types.
-    :param deferrable: Wait in the triggerer. Default yes; otherwise ``mode`` decides between poke and reschedule.
-    :param poke_interval: Seconds between two questions. Default 10.
-    """
-
-    template_fields: Sequence[str] = ("conn_id",)
-    ui_color = "#e8f4ea"
-
-    def __init__(
-        self, *, conn_id: str, deferrable: bool = True, poke_interval: timedelta | float = 10, **kwargs: Any
-    ) -> None:
-        super().__init__(poke_interval=poke_interval, **kwargs)
-        self.conn_id = conn_id
-        self.deferrable = deferrable
-        self._asked_to_wait = 0.0
-
-    def hook(self) -> MessagingHook[Any]:
-        """Return the hook; use it in a ``with`` block. It makes no pauses that are longer than the sensor's own."""
-        from airflow_messaging.hooks.registry import hook_for
-
-        hook = hook_for(self.conn_id)
-        options = hook.transport.options
-        hook.transport.options = dataclasses.replace(options, max_wait=min(options.max_wait, self.poke_interval))
-        return hook
-
-    def look(self, context: Context) -> Any:
-        """Ask once; return the result, or None to wait on."""
-        raise NotImplementedError
-
-    def make_trigger(self, end_at: datetime) -> Any:
-        """Return the trigger that goes on waiting until ``end_at``."""
-        raise NotImplementedError
-
-    def poke(self, context: Context) -> PokeReturnValue:
-        """Ask once. A service that is out of reach for the moment is asked again; other errors end the wait."""
-        from airflow_messaging.exceptions import is_passing
-
-        self._asked_to_wait = 0.0
-        try:
-            result = self.look(context)
-        except Exception as error:
-            if not is_passing(error):
-                raise
-            self.log.warning("The service cannot be asked now, the wait goes on: %s", error)
-            self._asked_to_wait = getattr(error, "retry_after", None) or 0.0
-            result = None
-        return PokeReturnValue(is_done=result is not None, xcom_value=result)
-
-    def execute(self, context: Context) -> Any:
-        """Ask once, then wait in the way that ``deferrable`` and ``mode`` say."""
-        if not self.deferrable:
-            return self._execute_on_worker(context)
-        end_at = datetime.now(UTC) + timedelta(seconds=self.timeout)
-        try:
-            first = self.poke(context)
-        except Exception as error:
-            self._fail(error)
-        return first.xcom_value if first.is_done else self._wait(end_at)
-
-    def _execute_on_worker(self, context: Context) -> Any:
-        """Poke or reschedule. Airflow itself lets ``never_fail`` skip timeouts of deferred sensors only."""
-        from airflow.providers.common.compat.sdk import AirflowSensorTimeout
-
-        try:
-            return super().execute(context)
-        except AirflowSensorTimeout as error:
-            self._fail(error)
-
-    def _get_next_poke_interval(self, started_at: Any, run_duration: Any, poke_count: int) -> float:
-        """Wait longer where the service asks for it, but not beyond the timeout."""
-        interval = float(super()._get_next_poke_interval(started_at, run_duration, poke_count))
-        left: float = self.timeout - run_duration()
-        return max(interval, min(self._asked_to_wait, left))
-
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
-        """Take what the trigger brought.
-
-        :param event: The trigger's event.
-        :return: What the sensor returns.
-        """
-        from airflow.providers.common.compat.sdk import AirflowSensorTimeout
-
-        from airflow_messaging.exceptions import MessagingError, from_dict
-
-        event = event or {}
-        if event.get("status") == "timeout":
-            raise AirflowSensorTimeout(f"Nothing came within {self.timeout:g} seconds")
-        if event.get("status") == "error":
-            self._fail(from_dict(event["error"]))
-        if event.get("status") != "found":
-            self._fail(MessagingError("the trigger ended without a result"))
-        return self.found(event)
-
-    def found(self, event: dict[str, Any]) -> Any:
-        """Return the sensor's result from the trigger's event."""
-        raise NotImplementedError
-
-    def _wait(self, end_at: datetime) -> NoReturn:
-        remaining = max(timedelta(0), end_at - datetime.now(UTC))
-        self.defer(trigger=self.make_trigger(end_at), method_name="execute_complete", timeout=remaining + _GRACE)
-
-    def _fail(self, error: Exception) -> NoReturn:
-        """Fail as poke mode does: ``never_fail`` skips on any error, ``soft_fail`` does not."""
-        from airflow.providers.common.compat.sdk import AirflowSkipException
-
-        if self.never_fail:
-            raise AirflowSkipException("Skipping due to never_fail is set to True.") from error
-        raise error
 
 
 class NextMessageSensor(MessagingSensor):
@@ -152,10 +36,19 @@ class NextMessageSensor(MessagingSensor):
         importable in the triggerer and must not block.
     :param max_messages: Return a list of up to so many messages that are there at the same time. Default: return one
         message, not in a list.
+    :param spool: Directory in any object storage, as a path or URL, where a large message, or one with files, is stored
+        with its files as soon as it comes. Each message then has ``files``: a list of ``{"attachment_id", "filename",
+        "path", "size"}``. For messages that can be gone before a task sees to them. Nothing is ever deleted there.
+        Default: a large message is fetched again by the task, and files are left to ``DownloadAttachmentsOperator``.
+    :param inline_limit: The longest JSON of a message that travels through the triggerer, in characters. Default
+        65,536.
     :param deferrable: Wait in the triggerer, together with all other waits on this connection. Default yes; otherwise
         ``mode`` decides between poke and reschedule.
     :param poke_interval: Seconds between two questions. Default 10. In the triggerer Go Integrate Me holds the
         connection instead, as soon as it has listed a message.
+    :param end_from_trigger: Let the triggerer end the task with the messages it finds, without a worker. Timeouts,
+        errors, messages that did not travel whole, and tasks with outlets or with mapped tasks behind them still end
+        on a worker. Default no.
     :param timeout: Seconds to wait in all.
     :return: The message as JSON, or a list of them with ``max_messages``.
     """
@@ -170,6 +63,8 @@ class NextMessageSensor(MessagingSensor):
         "in_reply_to",
         "callable",
         "max_messages",
+        "spool",
+        "inline_limit",
     )
 
     def __init__(
@@ -184,6 +79,8 @@ class NextMessageSensor(MessagingSensor):
         in_reply_to: str | None = None,
         callable: str | None = None,
         max_messages: int | str | None = None,
+        spool: str | None = None,
+        inline_limit: int | str = INLINE_LIMIT,
         **kwargs: Any,
     ) -> None:
         super().__init__(conn_id=conn_id, **kwargs)
@@ -197,43 +94,50 @@ class NextMessageSensor(MessagingSensor):
         self.in_reply_to = in_reply_to
         self.callable = callable
         self.max_messages = max_messages
+        self.spool = spool
+        self.inline_limit = inline_limit
         self._cursor: dict[str, Any] | None = None
         self._begin: dict[str, Any] | None = None
 
     def look(self, context: Context) -> Any:
         """Ask once for the next message."""
         from airflow_messaging.services.receiving import Cursor
+        from airflow_messaging.triggers.carrying import hand_over
 
         wanted = self._selection().wanted()
+        carrying = self._carrying()
         self._begin = self._begin or self._where_to_begin(context)
         with self.hook() as hook:
             if self._cursor is None:
                 self._cursor = self._start(hook).to_dict()
             batch = hook.poll(Cursor.from_dict(self._cursor), limit=self._limit(), wanted=wanted)
-        return self._result([message.to_dict() for message in batch.messages]) if batch.messages else None
+            found = hand_over(batch.messages, hook, **carrying)
+        return self._result(found) if found else None
 
-    def make_trigger(self, end_at: datetime) -> Any:
+    def make_trigger(self, waits: dict[str, Any]) -> Any:
         """Return the trigger that goes on waiting."""
         from airflow_messaging.triggers.messages import NextMessageTrigger
 
         if self._cursor is None and self.reader is not None:
             self._cursor = self._provisional_place(self.reader)
         return NextMessageTrigger(
-            conn_id=self.conn_id,
             cursor=self._cursor,
             begin=None if self._cursor else self._begin,
             selection=self._selection().to_dict(),
-            limit=self._limit(),
-            poke_interval=self.poke_interval,
-            end_at=end_at.isoformat(),
+            limit=None if self.max_messages is None else self._limit(),
+            **self._carrying(),
+            **waits,
         )
 
     def found(self, event: dict[str, Any]) -> Any:
-        """Return the messages; those that were too large for the trigger's event are fetched here."""
-        if all(isinstance(message, dict) for message in event["messages"]):
-            return self._result(event["messages"])
+        """Return the messages; those that were too large for the trigger's event are read or fetched here."""
+        from airflow_messaging.triggers.carrying import is_whole, unpack
+
+        messages = event["messages"]
+        if all(is_whole(message) for message in messages):
+            return self._result(messages)
         with self.hook() as hook:
-            return self._result([hook.message(message_id).to_dict() for message_id in event["messages"]])
+            return self._result(unpack(messages, hook))
 
     def _result(self, messages: list[dict[str, Any]]) -> Any:
         return messages[0] if self.max_messages is None else messages
@@ -242,6 +146,13 @@ class NextMessageSensor(MessagingSensor):
         from airflow_messaging.services.parsing import whole_number
 
         return 1 if self.max_messages is None else whole_number("max_messages", self.max_messages, 1)
+
+    def _carrying(self) -> dict[str, Any]:
+        from airflow_messaging.services.parsing import whole_number
+        from airflow_messaging.triggers.carrying import checked_spool
+
+        limit = whole_number("inline_limit", self.inline_limit, 0)
+        return {"spool": checked_spool(self.spool), "inline_limit": limit}
 
     def _selection(self) -> Any:
         from airflow_messaging.services.selecting import Selection
@@ -311,6 +222,7 @@ class MessageStatusSensor(MessagingSensor):
         nothing beyond ``sent``. A message that failed ends the wait with an error, unless it is waited for.
     :param deferrable: Wait in the triggerer. Default yes.
     :param poke_interval: Seconds between two questions. Default 10.
+    :param end_from_trigger: As with ``NextMessageSensor``. Default no.
     :return: The status reached.
     """
 
@@ -328,17 +240,11 @@ class MessageStatusSensor(MessagingSensor):
         with self.hook() as hook:
             return hook.run(reached(hook.service, self._id(), self.wait_for))
 
-    def make_trigger(self, end_at: datetime) -> Any:
+    def make_trigger(self, waits: dict[str, Any]) -> Any:
         """Return the trigger that goes on waiting."""
         from airflow_messaging.triggers.messages import MessageStatusTrigger
 
-        return MessageStatusTrigger(
-            conn_id=self.conn_id,
-            message_id=self._id(),
-            wait_for=self.wait_for,
-            poke_interval=self.poke_interval,
-            end_at=end_at.isoformat(),
-        )
+        return MessageStatusTrigger(message_id=self._id(), wait_for=self.wait_for, **waits)
 
     def found(self, event: dict[str, Any]) -> Any:
         """Return the status reached."""

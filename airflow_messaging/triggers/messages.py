@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import abc
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
+
+from airflow_messaging.triggers.carrying import INLINE_LIMIT, is_whole, pack
 
 if TYPE_CHECKING:
     from airflow_messaging.triggers import shared
-
-INLINE_LIMIT = 64 * 1024
-"""A message whose JSON is longer does not travel in the event: the task fetches it."""
 
 
 class RedactedEvent(TriggerEvent):
@@ -38,17 +36,37 @@ class WaitTrigger(BaseTrigger, abc.ABC):
     :param conn_id: The connection.
     :param poke_interval: Seconds between two questions.
     :param end_at: When to give up, ISO 8601 with a zone.
+    :param end_task: End the task with what was found, without a worker. What only a worker can do still goes there:
+        timeouts, errors, and messages that did not travel whole. Default no.
+    :param push_result: Whether a task that is ended here returns its result as XCom. Default yes.
     """
 
-    def __init__(self, *, conn_id: str, poke_interval: float, end_at: str, **_from_another_version: Any) -> None:
+    def __init__(
+        self,
+        *,
+        conn_id: str,
+        poke_interval: float,
+        end_at: str,
+        end_task: bool = False,
+        push_result: bool = True,
+        **_from_another_version: Any,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.conn_id = conn_id
         self.poke_interval = poke_interval
         self.end_at = end_at
+        self.end_task = end_task
+        self.push_result = push_result
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments that make this trigger again."""
-        return {"conn_id": self.conn_id, "poke_interval": self.poke_interval, "end_at": self.end_at}
+        return {
+            "conn_id": self.conn_id,
+            "poke_interval": self.poke_interval,
+            "end_at": self.end_at,
+            "end_task": self.end_task,
+            "push_result": self.push_result,
+        }
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments."""
@@ -58,8 +76,15 @@ class WaitTrigger(BaseTrigger, abc.ABC):
     async def wait(self) -> dict[str, Any]:
         """Wait, and return the payload of the event."""
 
+    @abc.abstractmethod
+    def result(self, payload: dict[str, Any]) -> Any:
+        """Return what the task returns, or None if that takes a worker.
+
+        :param payload: The payload of an event that found something.
+        """
+
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, and yield exactly one event: found, timeout or error."""
+        """Wait, and yield exactly one event: found, timeout, error, or the end of the task."""
         from airflow_messaging.exceptions import to_dict
         from airflow_messaging.triggers.failures import as_messaging_error
 
@@ -72,7 +97,29 @@ class WaitTrigger(BaseTrigger, abc.ABC):
                 payload = {"status": "timeout"}
             else:
                 payload = {"status": "error", "error": to_dict(as_messaging_error(error))}
-        yield RedactedEvent(payload=payload)
+        yield await self._event(payload)
+
+    async def _event(self, payload: dict[str, Any]) -> TriggerEvent:
+        result = self.result(payload) if self.end_task and payload["status"] == "found" else None
+        if result is None:
+            return RedactedEvent(payload=payload)
+        try:
+            if self.push_result:
+                await self._push(result)
+        except Exception as error:
+            self.log.warning("The task returns to a worker, its result could not be stored: %s", type(error).__name__)
+            return RedactedEvent(payload=payload)
+        return TaskSuccessEvent()
+
+    async def _push(self, result: Any) -> None:
+        """Store the result as a worker does; what ``TaskSuccessEvent(xcoms=…)`` stores, a task reads as JSON text."""
+        from airflow.sdk.execution_time.xcom import XCom
+
+        from airflow_messaging.threads import in_thread
+
+        task: Any = self.task_instance
+        place = {name: getattr(task, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
+        await in_thread(XCom.set, key=XCom.XCOM_RETURN_KEY, value=result, **place)
 
     def _remaining(self) -> float:
         return (datetime.fromisoformat(self.end_at) - datetime.now(UTC)).total_seconds()
@@ -89,10 +136,15 @@ class NextMessageTrigger(WaitTrigger):
         ``run_started`` and ``now``. Given where the service could not be asked before.
     :param selection: What a message must be like, as JSON of
         :class:`~airflow_messaging.services.selecting.Selection`. Default: any message.
-    :param limit: The most messages to return. Default 1.
+    :param limit: The most messages to return. Default: one, and the task then returns it by itself, not in a list.
+    :param spool: Directory where messages go that are large or have files, as
+        :func:`~airflow_messaging.triggers.carrying.pack` does it. Default: none.
+    :param inline_limit: The longest JSON of a message that travels whole, in characters. Default 65,536.
     :param poke_interval: Seconds between two questions; the shortest of all waits on the connection counts. A service
         that holds the connection is asked again at once.
     :param end_at: When to give up, ISO 8601 with a zone.
+    :param end_task: As in :class:`WaitTrigger`.
+    :param push_result: As in :class:`WaitTrigger`.
     """
 
     def __init__(
@@ -101,7 +153,9 @@ class NextMessageTrigger(WaitTrigger):
         cursor: dict[str, Any] | None = None,
         begin: dict[str, Any] | None = None,
         selection: dict[str, Any] | None = None,
-        limit: int = 1,
+        limit: int | None = None,
+        spool: str | None = None,
+        inline_limit: int = INLINE_LIMIT,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -109,6 +163,8 @@ class NextMessageTrigger(WaitTrigger):
         self.begin = begin
         self.selection = selection
         self.limit = limit
+        self.spool = spool
+        self.inline_limit = inline_limit
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments that make this trigger again."""
@@ -118,6 +174,8 @@ class NextMessageTrigger(WaitTrigger):
             "begin": self.begin,
             "selection": self.selection,
             "limit": self.limit,
+            "spool": self.spool,
+            "inline_limit": self.inline_limit,
         }
 
     async def wait(self) -> dict[str, Any]:
@@ -131,16 +189,21 @@ class NextMessageTrigger(WaitTrigger):
             Cursor.from_dict(self.cursor) if self.cursor else self._begin,
             poll_interval=self.poke_interval,
             wanted=Selection(**(self.selection or {})).wanted(),
-            limit=self.limit,
+            limit=1 if self.limit is None else self.limit,
         )
         try:
             messages = await waiter.next()
+            packed = await pack(messages, waiter, spool=self.spool, inline_limit=self.inline_limit)
         finally:
             waiter.leave()
-        payload: dict[str, Any] = {"status": "found", "messages": [message.to_dict() for message in messages]}
-        if len(json.dumps(payload)) > INLINE_LIMIT:
-            payload["messages"] = [message.id for message in messages]
-        return payload
+        return {"status": "found", "messages": packed}
+
+    def result(self, payload: dict[str, Any]) -> Any:
+        """Return the messages, if all of them have travelled whole."""
+        messages = payload["messages"]
+        if not all(is_whole(message) for message in messages):
+            return None
+        return messages[0] if self.limit is None else messages
 
     def _begin(self, service: Any) -> Any:
         from airflow_messaging.services.receiving import start
@@ -163,6 +226,8 @@ class MessageStatusTrigger(WaitTrigger):
     :param wait_for: The status to wait for.
     :param poke_interval: Seconds between two questions.
     :param end_at: When to give up, ISO 8601 with a zone.
+    :param end_task: As in :class:`WaitTrigger`.
+    :param push_result: As in :class:`WaitTrigger`.
     """
 
     def __init__(self, *, message_id: str, wait_for: str, **kwargs: Any) -> None:
@@ -183,6 +248,10 @@ class MessageStatusTrigger(WaitTrigger):
             return await self._ask_until_reached(client)
         finally:
             client.leave()
+
+    def result(self, payload: dict[str, Any]) -> Any:
+        """Return the status reached."""
+        return payload["reached"]
 
     async def _ask_until_reached(self, client: shared.Waiter) -> dict[str, Any]:
         from airflow_messaging.exceptions import MessagingError, is_passing

@@ -157,7 +157,10 @@ class Waiter:
 
 
 class SharedInbox:
-    """The one reader of a connection's inbox in this process."""
+    """The one reader of a connection's inbox in this process.
+
+    A triggerer holds one for each account: it has one task, and nothing stays that is needed only now and then.
+    """
 
     def __init__(self, conn_id: str, registry: dict[str, SharedInbox]) -> None:
         self._conn_id = conn_id
@@ -165,10 +168,11 @@ class SharedInbox:
         self._waiters: dict[Waiter, None] = {}
         self._late: dict[Waiter, None] = {}
         self._intervals: Counter[float] = Counter()
-        self._called = asyncio.Event()
-        self._stirred = asyncio.Event()
+        self._called = False
+        self._nap: asyncio.Future[None] | None = None
+        self._hold_limit: asyncio.Timeout | None = None
         self._refused = 0
-        self._opened = asyncio.Event()
+        self._opened: asyncio.Event | None = None
         self._hook: Any = None
         self._error: MessagingError | None = None
         self._task: asyncio.Task[None] | None = None
@@ -179,10 +183,10 @@ class SharedInbox:
         """Take a waiter in."""
         self._waiters[waiter] = None
         if waiter.poll_interval < self._interval():
-            self._stirred.set()
             if self._interval() == NEVER:
                 # Nobody was reading: what is known is old.
-                self._called.set()
+                self._call()
+            self._stir()
         self._intervals[waiter.poll_interval] += 1
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run(), name=f"inbox of {self._conn_id}")
@@ -207,15 +211,21 @@ class SharedInbox:
             waiter.offer(self._view.messages())
         else:
             self._late[waiter] = None
-            self._called.set()
-            self._stirred.set()
+            self._call()
 
     async def use(self, action: Callable[[Any], Awaitable[T]]) -> T:
         """Do something with this inbox's hook, once it is open."""
-        await self._opened.wait()
+        while self._hook is None and self._error is None:
+            self._opened = self._opened or asyncio.Event()
+            await self._opened.wait()
         if self._error is not None:
             raise self._error
         return await action(self._hook)
+
+    def _tell_users(self) -> None:
+        if self._opened is not None:
+            self._opened.set()
+            self._opened = None
 
     def _close(self) -> None:
         if self._registry.get(self._conn_id) is self:
@@ -225,34 +235,31 @@ class SharedInbox:
 
     async def _run(self) -> None:
         try:
-            await self._read_on()
+            # The first import of the HTTP libraries takes a while: it must not hold up the event loop.
+            registry = await asyncio.to_thread(import_module, "airflow_messaging.hooks.registry")
+            while True:
+                try:
+                    async with await registry.async_hook_for(self._conn_id) as hook:
+                        self._hook = hook
+                        self._tell_users()
+                        await self._read_with(hook)
+                except AuthenticationFailed as error:
+                    # The connection may have been changed meanwhile: it is looked up again, but not for ever.
+                    self._hook = None
+                    self._refused += 1
+                    if self._refused >= AUTHENTICATION_TRIES:
+                        raise
+                    await asyncio.sleep(pause_after(self._refused, self._interval(), error))
         except Exception as error:
             self._end(as_messaging_error(error))
 
     def _end(self, error: MessagingError) -> None:
         self._error = error
-        self._opened.set()
+        self._tell_users()
         if self._registry.get(self._conn_id) is self:
             del self._registry[self._conn_id]
         for waiter in list(self._waiters):
             waiter.fail(error)
-
-    async def _read_on(self) -> None:
-        # The first import of the HTTP libraries takes a while: it must not hold up the event loop.
-        registry = await asyncio.to_thread(import_module, "airflow_messaging.hooks.registry")
-        while True:
-            try:
-                async with await registry.async_hook_for(self._conn_id) as hook:
-                    self._hook = hook
-                    self._opened.set()
-                    await self._read_with(hook)
-            except AuthenticationFailed as error:
-                # The connection may have been changed meanwhile: it is looked up again, but not for ever.
-                self._opened.clear()
-                self._refused += 1
-                if self._refused >= AUTHENTICATION_TRIES:
-                    raise
-                await asyncio.sleep(pause_after(self._refused, self._interval(), error))
 
     async def _read_with(self, hook: Any) -> None:
         from airflow_messaging.services.view import InboxView
@@ -261,12 +268,16 @@ class SharedInbox:
         failures = 0
         while True:
             if not self._late and (not self._begun or self._interval() == NEVER):
-                await self._called.wait()
-            self._called.clear()
+                while not self._called:
+                    await self._rest()
+            self._called = False
             late, self._late = self._late, {}
             began = asyncio.get_running_loop().time()
             try:
                 fresh = await self._ask(hook, late)
+                can_hold = bool(hook.service.long_poll and hook.service.listed)
+                if can_hold and not (fresh or late or self._called):
+                    fresh = await self._hold(hook)
             except MessagingError as error:
                 self._late = {**{waiter: None for waiter in late if waiter in self._waiters}, **self._late}
                 if not is_passing(error):
@@ -280,23 +291,29 @@ class SharedInbox:
                 log.info("%s answers again", self._conn_id)
             failures = self._refused = 0
             self._begun = True
-            # Who has called meanwhile needs what is older first: that is for the next question to find.
-            others = (waiter for waiter in list(self._waiters) if waiter not in late and waiter not in self._late)
-            await self._offer(others, fresh)
-            await self._offer(late, self._view.messages())
-            can_hold = hook.service.long_poll and hook.service.listed
-            await self._pause(began, at_once=bool(can_hold and (fresh or late)))
+            await self._hand_out(fresh, late)
+            await self._pause(began, at_once=can_hold and bool(fresh or late))
 
     async def _ask(self, hook: Any, late: dict[Waiter, None]) -> list[Message]:
         await self._begin(hook, [waiter for waiter in late if waiter.begin is not None])
         late = {waiter: None for waiter in late if waiter.begin is None}
         listed = await hook.arun(self._view.question(hook.service, [waiter.cursor for waiter in late]))
         fresh: list[Message] = self._view.update(hook.service, listed)
-        if fresh or late or not hook.service.long_poll or not hook.service.listed:
-            return fresh
-        held = hook.arun(self._view.hold(hook.service))
-        taken: list[Message] = self._view.take(await self._until_called(held))
-        return taken
+        return fresh
+
+    async def _hold(self, hook: Any) -> list[Message]:
+        """Wait on the open connection, unless somebody comes who needs another answer."""
+        limit = self._hold_limit = asyncio.timeout(None)
+        try:
+            async with limit:
+                taken: list[Message] = self._view.take(await hook.arun(self._view.hold(hook.service)))
+                return taken
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return []
+        finally:
+            self._hold_limit = None
 
     async def _begin(self, hook: Any, waiters: list[Waiter]) -> None:
         """Find out where these begin; the same question is asked once for all of them."""
@@ -324,18 +341,27 @@ class SharedInbox:
             state = advance(flow, answers[key])
         return state.value
 
-    async def _until_called(self, held: Any) -> list[Message]:
-        """Wait on the open connection, unless somebody comes who needs another answer."""
-        holding = asyncio.ensure_future(held)
-        called = asyncio.ensure_future(self._called.wait())
-        try:
-            await asyncio.wait((holding, called), return_when=asyncio.FIRST_COMPLETED)
-            came: list[Message] = holding.result() if holding.done() else []
-            return came
-        finally:
-            holding.cancel()
-            called.cancel()
-            await asyncio.gather(holding, called, return_exceptions=True)
+    async def _rest(self, seconds: float | None = None) -> None:
+        self._nap = asyncio.get_running_loop().create_future()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._nap
+
+    def _stir(self) -> None:
+        if self._nap is not None and not self._nap.done():
+            self._nap.set_result(None)
+
+    def _call(self) -> None:
+        self._called = True
+        self._stir()
+        if self._hold_limit is not None and not self._hold_limit.expired():
+            self._hold_limit.reschedule(0.0)
+
+    async def _hand_out(self, fresh: list[Message], late: dict[Waiter, None]) -> None:
+        # Who has called meanwhile needs what is older first: that is for the next question to find.
+        others = [waiter for waiter in self._waiters if waiter not in late and waiter not in self._late]
+        await self._offer(others, fresh)
+        await self._offer(late, self._view.messages())
 
     async def _offer(self, waiters: Iterable[Waiter], messages: list[Message]) -> None:
         loop = asyncio.get_running_loop()
@@ -348,14 +374,11 @@ class SharedInbox:
 
     async def _pause(self, began: float, *, at_once: bool) -> None:
         await asyncio.sleep(SHORTEST_PAUSE_S)
-        while not at_once and not self._called.is_set():
+        while not at_once and not self._called:
             left = began + self._interval() - asyncio.get_running_loop().time()
             if left <= 0:
                 return
-            self._stirred.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(left):
-                    await self._stirred.wait()
+            await self._rest(left)
 
     def _interval(self) -> float:
         return min(self._intervals, default=1.0)

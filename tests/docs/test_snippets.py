@@ -44,9 +44,9 @@ def database(tables: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps([bundle]))
 
 
-def run(dag: Any) -> Any:
+def run(dag: Any, conf: dict[str, Any] | None = None) -> Any:
     """Run a DAG in this process; returns its run."""
-    finished = dag.test()
+    finished = dag.test(run_conf=conf)
     assert finished.state == "success", [(ti.task_id, ti.state) for ti in finished.get_task_instances()]
     return finished
 
@@ -88,10 +88,8 @@ def test_every_waiting_message(sandbox: RunningSandbox, database: None) -> None:
 @pytest.mark.newest
 def test_spooled_files(sandbox: RunningSandbox, database: None, tmp_path: Path) -> None:
     sandbox.inbound("serwersms", attachments=[{"filename": "order.bin", "content": b"12345"}])
-    dag = load("spooled_files").spooled_files()
-    dag.params["spool"] = str(tmp_path)
 
-    finished = run(dag)
+    finished = run(load("spooled_files").spooled_files(), {"spool": str(tmp_path)})
 
     assert returned(finished, "add_up") == 5
     assert sandbox.messages("serwersms")["waiting"] == []

@@ -13,7 +13,7 @@ from airflow.sdk import DAG, BaseOperator, BaseSensorOperator, ObjectStoragePath
 from airflow_messaging.exceptions import CorruptDownload, InvalidInput, MessageTooLarge, NotFound, UnsupportedFeature
 from airflow_messaging.operators.base import MessagingOperator, SendOperator, message_id_for
 from airflow_messaging.operators.go_integrate import GoIntegrateSendMessageOperator
-from airflow_messaging.operators.liquidfiles import LiquidFilesSendMessageOperator
+from airflow_messaging.operators.liquidfiles import LiquidFilesDeleteAttachmentsOperator, LiquidFilesSendMessageOperator
 from airflow_messaging.operators.mdi import MdiSendMessageOperator
 from airflow_messaging.operators.messages import (
     DownloadAttachmentsOperator,
@@ -45,6 +45,7 @@ OPERATORS = (
     GetMessageOperator,
     MarkMessagesReadOperator,
     DownloadAttachmentsOperator,
+    LiquidFilesDeleteAttachmentsOperator,
 )
 SENSORS = (NextMessageSensor, MessageStatusSensor)
 
@@ -80,7 +81,7 @@ class TestArguments:
             for name, parameter in inspect.signature(base.__init__).parameters.items()
             if parameter.kind is parameter.KEYWORD_ONLY
         }
-        not_templated_by_airflow_either = {"deferrable", "poke_interval"}
+        not_templated_by_airflow_either = {"deferrable", "poke_interval", "end_from_trigger"}
         assert "conn_id" in own
         assert set(kind.template_fields) >= own - not_templated_by_airflow_either
         assert len(set(kind.template_fields)) == len(kind.template_fields)

@@ -10,12 +10,11 @@ from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSki
 from airflow.sdk import DAG
 
 from airflow_messaging import readers
-from airflow_messaging.exceptions import InvalidInput, NotFound
+from airflow_messaging.exceptions import InvalidInput
 from airflow_messaging.operators.messages import MarkMessagesReadOperator, SendMessageOperator
 from airflow_messaging.sandbox import RunningSandbox
 from airflow_messaging.sensors.messages import MessageStatusSensor, NextMessageSensor
 from airflow_messaging.services.receiving import Cursor
-from airflow_messaging.triggers.messages import RedactedEvent
 
 from .harness import SERVICES, WITHOUT_READ_FLAG, as_stored, defer, fire, new_context, resume
 
@@ -255,14 +254,6 @@ class TestReader:
         variables["airflow_messaging.reader.mdi_default.r"] = '{"floor": "yesterday"}'
         with pytest.raises(InvalidInput, match="cursor"):
             look_once("mdi", reader="r")
-
-
-def test_a_large_message_that_has_gone_says_so(sandbox: RunningSandbox) -> None:
-    sensor = NextMessageSensor(task_id="a_task", conn_id="go_integrate_default")
-    event = RedactedEvent({"status": "found", "messages": ["expired-1"]})
-    deferred = defer(sensor)
-    with pytest.raises(NotFound, match="get-message"):
-        resume(sensor, deferred, event, new_context())
 
 
 def test_the_receipt_leads_from_sending_to_the_answer(sandbox: RunningSandbox) -> None:

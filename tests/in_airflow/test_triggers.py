@@ -21,14 +21,13 @@ from airflow_messaging.sensors.messages import NextMessageSensor
 from airflow_messaging.triggers import failures, shared
 from airflow_messaging.triggers.failures import pause_after
 from airflow_messaging.triggers.messages import (
-    INLINE_LIMIT,
     MessageStatusTrigger,
     NextMessageTrigger,
     RedactedEvent,
     WaitTrigger,
 )
 
-from .harness import SERVICES, as_json, as_stored, defer, fire, later, new_context
+from .harness import SERVICES, as_json, as_stored, defer, fire, later
 
 SECRET_TEXT = "the gate code is 4711"
 CURSOR = {"floor": None, "since": None, "seen": {}}
@@ -38,14 +37,22 @@ times = st.datetimes(timezones=st.just(UTC)).map(datetime.isoformat)
 cursors = st.fixed_dictionaries(
     {"floor": st.none() | times, "since": st.none() | times, "seen": st.dictionaries(texts, st.none() | times)}
 )
-common = {"conn_id": texts, "poke_interval": st.floats(0, 1e6), "end_at": times}
+common = {
+    "conn_id": texts,
+    "poke_interval": st.floats(0, 1e6),
+    "end_at": times,
+    "end_task": st.booleans(),
+    "push_result": st.booleans(),
+}
 begins = st.fixed_dictionaries({"after": st.none() | texts | cursors, "run_started": times, "now": times})
 triggers = st.builds(
     NextMessageTrigger,
     cursor=st.none() | cursors,
     begin=st.none() | begins,
     selection=st.none() | st.dictionaries(texts, texts),
-    limit=st.integers(1, 100),
+    limit=st.none() | st.integers(1, 100),
+    spool=st.none() | texts,
+    inline_limit=st.integers(0, 10**9),
     **common,
 ) | st.builds(MessageStatusTrigger, message_id=texts, wait_for=texts, **common)
 
@@ -165,14 +172,6 @@ class TestRunning:
         assert self.run(next_message(seconds=1))["status"] == "timeout"
         assert looked_up == ["sendhub_default"]
         assert len(sandbox.journal("sendhub")) > 2
-
-    def test_a_large_message_is_fetched_by_the_task(self, sandbox: RunningSandbox) -> None:
-        sandbox.inbound("liquidfiles", text="x" * INLINE_LIMIT)
-        trigger = next_message("liquidfiles")
-        event = asyncio.run(fire(trigger))
-        assert as_json(event.payload)["messages"] == [sandbox.messages("liquidfiles")["waiting"][0]["id"]]
-        sensor = NextMessageSensor(task_id="a_task", conn_id="liquidfiles_default")
-        assert sensor.execute_complete(new_context(), as_json(event.payload))["text"] == "x" * INLINE_LIMIT
 
     def test_it_pauses_as_long_as_the_service_asks(self) -> None:
         refused = [RateLimited("mdi", "messages", status=429, retry_after=wait) for wait in (None, 120.0, 1e12)]
