@@ -46,6 +46,7 @@ class ConnectionType:
     :param hook: Class path of the hook.
     :param queue: Class path of the scheme for ``MessageQueueTrigger``.
     :param login: Label of the ``login`` field, or None if the service has none.
+    :param login_unless: The boolean field of ``extra`` that makes the login needless, if there is one.
     :param password: Label of the ``password`` field, which holds the secret.
     :param base_url: The vendor's own base URL, or None if each customer has their own.
     :param path: Path of the API on a host that is given without one.
@@ -61,12 +62,14 @@ class ConnectionType:
     base_url: str | None
     path: str = ""
     fields: tuple[Field, ...] = field(default=())
+    login_unless: str | None = None
 
 
 COMMON_FIELDS = (
     Field("timezone", "Time zone", "Zone of times that the service writes without one", default="UTC"),
     Field("connect_timeout", "Connect timeout", "Seconds to wait for a connection", "number", 10, 0.1),
     Field("read_timeout", "Read timeout", "Seconds to wait for the next bytes of an answer", "number", 60, 0.1),
+    Field("max_per_second", "Requests per second", "The most that one process sends", "number", minimum=0.1),
     Field("ca_file", "CA file", "File of CA certificates to trust in place of the system's"),
     Field("allow_insecure", "Allow plain http", "Send credentials in clear to hosts elsewhere", "boolean", False),
 )
@@ -92,6 +95,17 @@ CONNECTION_TYPES = {
             login=None,
             password="API key",  # noqa: S106 - a label
             base_url=None,
+            fields=(
+                Field("bearer", "Bearer token", "Send the key as a bearer token, not by HTTP Basic", "boolean", False),
+                Field(
+                    "chunk_size",
+                    "Chunk size",
+                    "Most bytes of a file in one request; a larger file goes up in pieces",
+                    "integer",
+                    104_857_600,
+                    1024,
+                ),
+            ),
         ),
         ConnectionType(
             type="mdi",
@@ -116,6 +130,10 @@ CONNECTION_TYPES = {
             login="User name",
             password="Password",  # noqa: S106 - a label
             base_url="https://api2.serwersms.pl",
+            fields=(
+                Field("bearer_token", "Bearer token", "The password is a token of the API", "boolean", default=False),
+            ),
+            login_unless="bearer_token",
         ),
         ConnectionType(
             type="sendhub",

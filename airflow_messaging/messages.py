@@ -7,10 +7,11 @@ import binascii
 import dataclasses
 import hashlib
 import io
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, Self, cast
 
 from airflow_messaging.exceptions import InvalidInput, Shown
 
@@ -54,7 +55,8 @@ class Upload:
     :param filename: Name that the recipient sees, without a path.
     :param size: Length in bytes.
     :param content_type: MIME type.
-    :param md5: Lowercase hexadecimal MD5 of the content.
+    :param md5: Lowercase hexadecimal MD5 of the content; empty for a part of a file.
+    :param crc32: CRC-32 of the content. Default: not known.
     :param open: Opens the content for reading in binary; may be called once per attempt.
     """
 
@@ -62,6 +64,7 @@ class Upload:
     size: int
     content_type: str
     md5: str
+    crc32: int | None = None
     open: Callable[[], BinaryIO] = dataclasses.field(repr=False, compare=False)
 
 
@@ -77,8 +80,46 @@ def upload_from_bytes(filename: str, data: bytes, *, content_type: str = "applic
         size=len(data),
         content_type=content_type,
         md5=hashlib.md5(data, usedforsecurity=False).hexdigest(),
+        crc32=zlib.crc32(data),
         open=lambda: io.BytesIO(data),
     )
+
+
+def part_of(upload: Upload, start: int, size: int) -> Upload:
+    """Return a part of an upload as one of its own, for services that take large files piece by piece.
+
+    :param upload: The whole.
+    :param start: Where the part begins, in bytes.
+    :param size: Its length in bytes; it ends with the whole at the latest.
+    :return: An upload under the same name, without digests.
+    """
+    size = max(0, min(size, upload.size - start))
+    return dataclasses.replace(
+        upload, size=size, md5="", crc32=None, open=lambda: cast("BinaryIO", _Part(upload.open(), start, size))
+    )
+
+
+class _Part(io.RawIOBase):
+    """Reads a part of a file and closes the file."""
+
+    def __init__(self, file: BinaryIO, start: int, size: int) -> None:
+        super().__init__()
+        self._file = file
+        self._left = size
+        file.seek(start)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self._file.read(min(len(buffer), self._left))
+        buffer[: len(piece)] = piece
+        self._left -= len(piece)
+        return len(piece)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +144,7 @@ class Draft:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False, hash=False)
 
 
-def as_recipients(to: str | Iterable[str]) -> tuple[str, ...]:
+def as_recipients(to: str | Iterable[Any]) -> tuple[str, ...]:
     """Return recipients as a draft holds them.
 
     :param to: One recipient or several.

@@ -21,6 +21,7 @@ for _name in [name for name in os.environ if name.lower().endswith("_proxy") or 
 import pytest  # noqa: E402
 
 from airflow_messaging.sandbox import RunningSandbox, running  # noqa: E402
+from airflow_messaging.transport import pacing  # noqa: E402
 
 ECHO_DELAY_S = 0.3
 
@@ -46,6 +47,12 @@ def _is_loopback(host: str) -> bool:
         return host in ("localhost", "") or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+@pytest.fixture(autouse=True)
+def nobody_was_told_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no pause of one test hold up the next: all of them use the same accounts."""
+    monkeypatch.setattr(pacing, "_lanes", {})
 
 
 @pytest.fixture(scope="session")

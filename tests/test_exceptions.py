@@ -15,9 +15,11 @@ from airflow_messaging.exceptions import (
     DeliveryFailed,
     DeliveryUnknown,
     InvalidInput,
+    MessageGone,
     MessageTooLarge,
     MessagingError,
     NotFound,
+    Overloaded,
     ProtocolError,
     RateLimited,
     ServiceError,
@@ -39,9 +41,10 @@ ERRORS: list[MessagingError] = [
     UnsupportedFeature("mdi", "a subject"),
     *(
         kind("sendhub", "messages", **_DETAILS)  # type: ignore[arg-type]
-        for kind in (ServiceError, AuthenticationFailed, NotFound, RateLimited, ServiceUnavailable)
+        for kind in (ServiceError, AuthenticationFailed, NotFound, RateLimited, ServiceUnavailable, Overloaded)
     ),
     ServiceError("mdi", "session", status=500),
+    MessageGone(NotFound("serwersms", "messages/recived", status=200), "2477793"),
     ProtocolError("mdi", "messages", "expected a list"),
     CorruptDownload("liquidfiles", "download", "another SHA256 than announced"),
     TransportError("mdi", "messages", "ReadTimeout"),
@@ -126,7 +129,7 @@ def test_a_services_own_words_are_blanked_and_cut() -> None:
 
 def test_what_may_pass_by_itself() -> None:
     passing = {type(error) for error in ERRORS if is_passing(error)}
-    assert passing == {ConnectFailed, ConnectionLost, RateLimited, ServiceUnavailable}
+    assert passing == {ConnectFailed, ConnectionLost, RateLimited, Overloaded, ServiceUnavailable}
     assert not is_passing(ValueError())
 
 

@@ -1,4 +1,4 @@
-"""What the operators share: the connection, and a message id that a retry re-uses."""
+"""What the operators share: the connection, and a message that goes out once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_messaging.hooks.base import MessagingHook
-    from airflow_messaging.messages import Message, Receipt
+    from airflow_messaging.messages import Draft, Message, Receipt
 
 _NAMESPACE = uuid.UUID("6a2c7f0e-3a0b-5d6e-9c55-2f8f6f6e1c11")
 
@@ -37,14 +37,60 @@ class MessagingOperator(BaseOperator):
         return hook_for(self.conn_id)
 
 
-class SendOperator(MessagingOperator):
+class SendOnceOperator(MessagingOperator):
+    """An operator that sends one message, and on another try does not send it again.
+
+    **Delivery**: an attempt that may have reached the service is not blindly repeated: it is looked for at the service,
+    or sent again under the same id where the service drops the second. Where neither is possible, ``on_unknown``
+    decides. From Airflow 3.3 on, this holds across retries, cleared tasks and killed processes; below, within one try.
+
+    :param conn_id: The connection.
+    :param on_unknown: What to do where it cannot be found out whether the message was sent: ``"fail"`` (default) raises
+        ``DeliveryUnknown``, on every try; ``"resend"`` sends it again on the next try, so that it may come twice.
+    """
+
+    template_fields: Sequence[str] = ("conn_id", "on_unknown")
+
+    def __init__(self, *, conn_id: str, on_unknown: str = "fail", **kwargs: Any) -> None:
+        super().__init__(conn_id=conn_id, **kwargs)
+        self.on_unknown = on_unknown
+
+    def draft(self, hook: Any, message_id: str) -> Draft:
+        """Return the message in the words shared by all services, by which it is told from others and looked for."""
+        raise NotImplementedError
+
+    def send(self, hook: Any, draft: Draft) -> Receipt:
+        """Send through the hook."""
+        receipt: Receipt = hook.run(hook.service.send(draft))
+        return receipt
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Send the message, unless it has been sent, and return the receipt as JSON."""
+        from airflow_messaging.operators.once import send_once
+
+        message_id = message_id_for(context)
+        with self.hook() as hook:
+            draft = self.draft(hook, message_id)
+            receipt = send_once(
+                hook,
+                draft,
+                lambda draft: self.send(hook, draft),
+                context,
+                on_unknown=self.on_unknown,
+                keep_id=draft.message_id != message_id,
+            )
+        self.log.info("%s accepted message %s (%s)", hook.hook_name, receipt.id, receipt.status.value)
+        return receipt.to_dict()
+
+
+class SendOperator(SendOnceOperator):
     """An operator that sends one message through one service.
 
-    **Delivery**: an attempt that may have reached the service is not repeated within the task: it fails with
-    ``DeliveryUnknown``. A retry of the task sends again, under the same message id where the service knows one: it is
-    derived from DAG, run, task and map index.
+    **Delivery**: as :class:`SendOnceOperator` says.
 
     :param conn_id: The connection. Default: the service's ``…_default``.
+    :param on_unknown: What to do where it cannot be found out whether the message was sent: ``"fail"`` (default) or
+        ``"resend"``.
     """
 
     conn_type: ClassVar[str]
@@ -58,17 +104,6 @@ class SendOperator(MessagingOperator):
 
         return hook_class(self.conn_type)(self.conn_id)
 
-    def send(self, hook: Any, message_id: str) -> Receipt:
-        """Send through the hook."""
-        raise NotImplementedError
-
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Send the message and return the receipt as JSON."""
-        with self.hook() as hook:
-            receipt = self.send(hook, message_id_for(context))
-        self.log.info("%s accepted message %s (%s)", hook.hook_name, receipt.id, receipt.status.value)
-        return receipt.to_dict()
-
 
 def message_id_for(context: Context) -> str:
     """Return the id of the message that a task instance sends.
@@ -77,7 +112,15 @@ def message_id_for(context: Context) -> str:
     :return: A UUID derived from DAG, run, task and map index: the same on every try.
     """
     ti = context["ti"]
-    return str(uuid.uuid5(_NAMESPACE, "\n".join((ti.dag_id, ti.run_id, ti.task_id, str(ti.map_index)))))
+    return stable_message_id(ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
+
+
+def stable_message_id(*parts: object) -> str:
+    """Return a UUID that is the same for the same parts.
+
+    :param parts: What tells one message from another.
+    """
+    return str(uuid.uuid5(_NAMESPACE, "\n".join(str(part) for part in parts)))
 
 
 def as_messages(hook: MessagingHook[Any], value: Any) -> list[Message]:

@@ -1,21 +1,23 @@
-"""Sends secure messages through LiquidFiles."""
+"""Sends secure messages through LiquidFiles, and deletes files there."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_messaging.operators.base import SendOperator
+from airflow_messaging.operators.base import MessagingOperator, SendOperator
 
 if TYPE_CHECKING:
-    from airflow_messaging.messages import Receipt
+    from airflow.sdk import Context
+
+    from airflow_messaging.messages import Draft
 
 
 class LiquidFilesSendMessageOperator(SendOperator):
     """Upload files and send a message with them.
 
-    **Delivery**: an attempt that may have reached the service is not repeated within the task: it fails with
-    ``DeliveryUnknown``.
+    **Delivery**: an attempt that may have reached the service is looked for among the sent messages before anything is
+    sent again, also by a retry.
 
     :param recipients: Mail address or addresses.
     :param subject: Subject line.
@@ -30,6 +32,8 @@ class LiquidFilesSendMessageOperator(SendOperator):
     :param private_message: Whether the text, too, needs authentication. Default: the server's own setting.
     :param bcc_myself: Whether the sender gets a copy. Default: the server's own setting.
     :param conn_id: The connection. Default ``liquidfiles_default``.
+    :param on_unknown: What to do where it cannot be found out whether the message was sent: ``"fail"`` (default) or
+        ``"resend"``.
     :return: The receipt as JSON.
     """
 
@@ -48,6 +52,7 @@ class LiquidFilesSendMessageOperator(SendOperator):
         "authorization",
         "private_message",
         "bcc_myself",
+        "on_unknown",
     )
 
     def __init__(
@@ -81,20 +86,85 @@ class LiquidFilesSendMessageOperator(SendOperator):
         self.private_message = private_message
         self.bcc_myself = bcc_myself
 
-    def send(self, hook: Any, message_id: str) -> Receipt:
-        """Send through the hook."""
-        receipt: Receipt = hook.send_message(
-            recipients=[self.recipients] if isinstance(self.recipients, str) else self.recipients,
+    def draft(self, hook: Any, message_id: str) -> Draft:
+        """Return the message in the words shared by all services."""
+        from airflow_messaging.hooks.base import as_upload
+        from airflow_messaging.messages import Draft, as_recipients
+
+        files = [self.attachments] if isinstance(self.attachments, str) else self.attachments
+        options = {
+            "cc": self.cc,
+            "bcc": self.bcc,
+            "expires_at": self.expires_at,
+            "expires_after": self.expires_after,
+            "send_email": self.send_email,
+            "authorization": self.authorization,
+            "private_message": self.private_message,
+            "bcc_myself": self.bcc_myself,
+        }
+        return Draft(
+            to=as_recipients(self.recipients),
+            text=self.message,
             subject=self.subject,
-            message=self.message,
-            attachments=[self.attachments] if isinstance(self.attachments, str) else self.attachments,
-            cc=self.cc,
-            bcc=self.bcc,
-            expires_at=self.expires_at,
-            expires_after=self.expires_after,
-            send_email=self.send_email,
-            authorization=self.authorization,
-            private_message=self.private_message,
-            bcc_myself=self.bcc_myself,
+            attachments=tuple(as_upload(file) for file in files),
+            message_id=message_id,
+            options=options,
         )
-        return receipt
+
+
+class LiquidFilesDeleteAttachmentsOperator(MessagingOperator):
+    """Delete files from the server: all files of messages, or single ones. The messages stay.
+
+    What is gone already is no error, so that a retry of the task succeeds.
+
+    **Delivery**: nothing is acknowledged. A file that is deleted cannot be downloaded by anybody any more: download
+    first.
+
+    :param messages: The JSON of a message, as a sensor returns it, its id, or a list of these. Default: none.
+    :param attachments: Id or ids of files. Default: none.
+    :param conn_id: The connection. Default ``liquidfiles_default``.
+    :return: ``{"deleted": [ids], "gone": [ids]}``: ids of messages and of files, in the order given.
+    """
+
+    template_fields: Sequence[str] = ("conn_id", "messages", "attachments")
+
+    def __init__(
+        self, *, messages: Any = None, attachments: Any = None, conn_id: str = "liquidfiles_default", **kwargs: Any
+    ) -> None:
+        super().__init__(conn_id=conn_id, **kwargs)
+        self.messages = messages
+        self.attachments = attachments
+
+    def execute(self, context: Context) -> dict[str, list[str]]:
+        """Delete the files."""
+        from airflow_messaging.exceptions import InvalidInput, NotFound, Shown
+        from airflow_messaging.hooks.liquidfiles import LiquidFilesHook
+
+        if self.messages is None and self.attachments is None:
+            raise InvalidInput("messages", Shown("nothing"), "messages or attachments to delete")
+        messages, attachments = _ids("messages", self.messages or ()), _ids("attachments", self.attachments or ())
+        done: dict[str, list[str]] = {"deleted": [], "gone": []}
+        with LiquidFilesHook(self.conn_id) as hook:
+            service = hook.service
+            calls = [(id_, service.delete_attachments(id_)) for id_ in messages]
+            calls += [(id_, service.delete_attachment(id_)) for id_ in attachments]
+            for id_, call in calls:
+                try:
+                    hook.run(call)
+                    done["deleted"].append(id_)
+                except NotFound:
+                    done["gone"].append(id_)
+        self.log.info("LiquidFiles: %d deleted, %d gone already", len(done["deleted"]), len(done["gone"]))
+        return done
+
+
+def _ids(field: str, value: Any) -> list[str]:
+    from airflow_messaging.exceptions import InvalidInput, Shown
+
+    if isinstance(value, Mapping) and value.get("service", "liquidfiles") == "liquidfiles":
+        value = value.get("id")
+    if isinstance(value, str) and value.strip():
+        return [value]
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [id_ for item in value for id_ in _ids(field, item)]
+    raise InvalidInput(field, Shown(type(value).__name__), "a record with an id, an id, or a list of these")

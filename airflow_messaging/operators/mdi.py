@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from airflow_messaging.operators.base import SendOperator
 
 if TYPE_CHECKING:
-    from airflow_messaging.messages import Receipt
+    from airflow_messaging.messages import Draft, Receipt
 
 
 class MdiSendMessageOperator(SendOperator):
     """Send a message to a unit.
 
-    **Delivery**: an attempt that may have reached the service is not repeated within the task: it fails with
-    ``DeliveryUnknown``.
+    **Delivery**: an attempt that may have reached the service is looked for among the unit's messages before anything
+    is sent again, also by a retry.
 
     :param unitid: The unit.
     :param channelid: The channel.
@@ -26,6 +26,8 @@ class MdiSendMessageOperator(SendOperator):
         Default: the channel's own setting.
     :param direction: ``usertounit`` or ``unittouser``. Default: the former.
     :param conn_id: The connection. Default ``mdi_default``.
+    :param on_unknown: What to do where it cannot be found out whether the message was sent: ``"fail"`` (default) or
+        ``"resend"``.
     :return: The receipt as JSON.
     """
 
@@ -39,6 +41,7 @@ class MdiSendMessageOperator(SendOperator):
         "replyto",
         "timeout",
         "direction",
+        "on_unknown",
     )
 
     def __init__(
@@ -62,7 +65,25 @@ class MdiSendMessageOperator(SendOperator):
         self.timeout = timeout
         self.direction = direction
 
-    def send(self, hook: Any, message_id: str) -> Receipt:
+    def draft(self, hook: Any, message_id: str) -> Draft:
+        """Return the message in the words shared by all services."""
+        from airflow_messaging.messages import Draft
+
+        names = ("channelid", "userid", "timeout", "direction")
+        options = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        try:
+            text = self.content.decode() if isinstance(self.content, bytes) else self.content
+        except UnicodeDecodeError:
+            text, options["content"] = None, self.content
+        return Draft(
+            to=(str(self.unitid),),
+            text=text,
+            in_reply_to=None if self.replyto is None else str(self.replyto),
+            message_id=message_id,
+            options=options,
+        )
+
+    def send(self, hook: Any, draft: Draft) -> Receipt:
         """Send through the hook."""
         receipt: Receipt = hook.create_message(
             unitid=self.unitid,

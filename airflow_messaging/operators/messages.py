@@ -5,23 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_messaging.operators.base import MessagingOperator, as_messages, message_id_for
+from airflow_messaging.operators.base import MessagingOperator, as_messages
+from airflow_messaging.operators.split import SplittingOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_messaging.hooks.base import MessagingHook
-    from airflow_messaging.messages import Message
+    from airflow_messaging.messages import Draft, Message
 
 
-class SendMessageOperator(MessagingOperator):
+class SendMessageOperator(SplittingOperator):
     """Send a message through whichever service the connection has.
 
     What the service cannot express is refused with ``UnsupportedFeature``; nothing is dropped silently. See the feature
     matrix in the documentation.
 
-    **Delivery**: an attempt that may have reached the service is not repeated within the task: it fails with
-    ``DeliveryUnknown``. A retry of the task sends again, under the same message id where the service knows one.
+    **Delivery**: an attempt that may have reached the service is not blindly repeated: it is looked for at the service,
+    or sent again under the same id where the service drops the second. Where neither is possible, ``on_unknown``
+    decides. From Airflow 3.3 on, this holds across retries, cleared tasks and killed processes; below, within one try.
 
     :param conn_id: A connection of any of the five types.
     :param to: Recipient or recipients, in the service's own form.
@@ -30,7 +32,13 @@ class SendMessageOperator(MessagingOperator):
     :param attachments: Paths of files, as texts or ``ObjectStoragePath``.
     :param in_reply_to: Id of the message that this one answers.
     :param options: Further arguments of the service's own send endpoint.
-    :return: The receipt as JSON.
+    :param on_unknown: What to do where it cannot be found out whether the message was sent: ``"fail"`` (default) or
+        ``"resend"``.
+    :param split_recipients: Send to more recipients than one message may have in several messages, one each for Go
+        Integrate Me, MDI g8teway and SerwerSMS.pl. Default no: they are refused.
+    :return: The receipt as JSON; with ``split_recipients`` a list with one per recipient, in the order in which they
+        were given, each without ``raw`` and with ``accepted``.
+    :raises PartiallySent: With ``split_recipients``, if some were sent to and others were not.
     """
 
     template_fields: Sequence[str] = (
@@ -41,6 +49,8 @@ class SendMessageOperator(MessagingOperator):
         "attachments",
         "in_reply_to",
         "options",
+        "on_unknown",
+        "split_recipients",
     )
 
     def __init__(
@@ -63,20 +73,21 @@ class SendMessageOperator(MessagingOperator):
         self.in_reply_to = in_reply_to
         self.options = options
 
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Send the message and return the receipt as JSON."""
-        with self.hook() as hook:
-            receipt = hook.send(
-                self.to,
-                self.text,
-                subject=self.subject,
-                attachments=[self.attachments] if isinstance(self.attachments, str) else self.attachments,
-                in_reply_to=self.in_reply_to,
-                message_id=message_id_for(context),
-                options=self.options,
-            )
-        self.log.info("%s accepted message %s (%s)", hook.hook_name, receipt.id, receipt.status.value)
-        return receipt.to_dict()
+    def draft(self, hook: Any, message_id: str) -> Draft:
+        """Return the message in the words shared by all services."""
+        from airflow_messaging.hooks.base import as_upload
+        from airflow_messaging.messages import Draft, as_recipients
+
+        files = [self.attachments] if isinstance(self.attachments, str) else self.attachments
+        return Draft(
+            to=as_recipients(self.to),
+            text=self.text,
+            subject=self.subject,
+            attachments=tuple(as_upload(file) for file in files),
+            in_reply_to=self.in_reply_to,
+            message_id=message_id,
+            options=self.options or {},
+        )
 
 
 class ListMessagesOperator(MessagingOperator):

@@ -75,7 +75,9 @@ async def answer_with_fault(
     processed: web.StreamResponse | None = None
     if fault.when == "after":
         processed = await handler(request)
-    await body_of(request).drain()
+    if fault.reset or fault.replaces_answer:
+        # The service will not read it.
+        await body_of(request).drain()
     if fault.delay_s:
         await _sleep_unless_closing(fault.delay_s, service.world.closing)
     if fault.reset:

@@ -18,6 +18,7 @@ from airflow_messaging.exceptions import (
     InvalidInput,
     MessagingError,
     NotFound,
+    Overloaded,
     ProtocolError,
     RateLimited,
     ServiceError,
@@ -102,6 +103,8 @@ class Service(abc.ABC):
     has_subject: ClassVar[bool] = False
     longest_text: int | None = None
     """The most characters that a text may have; None where the service names no limit."""
+    resend_is_safe: ClassVar[bool] = False
+    """Whether the service drops a message that is sent again under the same client's id."""
     most_recipients: int | None = 1
     """The most recipients that one message of :meth:`send` may have; None where the service names no limit."""
 
@@ -111,7 +114,7 @@ class Service(abc.ABC):
         self.base_url = base_url.rstrip("/")
         self.clock = clock
         self.zone = zone
-        self.on_secret = on_secret or (lambda _secret: None)
+        self.on_secret = on_secret or _ignore
         self.skew_s = 0.0
         self.skew_known = False
         self.listed: list[str] = []
@@ -138,6 +141,22 @@ class Service(abc.ABC):
     @abc.abstractmethod
     def send(self, draft: Draft) -> Flow[Receipt]:
         """Send a message; refuse with ``UnsupportedFeature`` what the service cannot express."""
+
+    def find_sent(self, draft: Draft, *, since: datetime) -> Flow[Receipt | None]:
+        """Look for a message that an attempt since then may have sent; None if it is surely not there."""
+        raise UnsupportedFeature(self.name, "looking for what was sent")
+        yield
+
+    def split(self, draft: Draft, *, most: int | None = None) -> Flow[list[Draft]]:
+        """Return a message as several, none with more than ``most`` recipients (default: what one may have)."""
+        most = most or self.most_recipients or len(draft.to) or 1
+        parts = [draft.to[begin : begin + most] for begin in range(0, len(draft.to), most)]
+        return [dataclasses.replace(draft, to=part) for part in parts] or [draft]
+        yield
+
+    def recipients(self, draft: Draft) -> list[Any]:
+        """Return all recipients of a message."""
+        return list(draft.to)
 
     @abc.abstractmethod
     def message(self, message_id: str) -> Flow[Message]:
@@ -213,23 +232,25 @@ class Service(abc.ABC):
         status = response.status
         if 300 <= status < 400:
             return ProtocolError(self.name, endpoint, f"unexpected redirect (HTTP {status})")
+        refusal = self._refusal(response)
+        kind = self.error_class(status, refusal.code)
+        if kind is ServiceUnavailable and status == 503 and refusal.retry_after is not None:
+            kind = Overloaded
+        return kind(self.name, endpoint, status=status, **refusal._asdict())
+
+    def asked_to_wait(self, response: Response) -> float | None:
+        """Return the seconds for which an answer asks to be left alone, or None if it does not."""
+        return self._refusal(response).retry_after if response.status >= 400 else None
+
+    def _refusal(self, response: Response) -> Refusal:
         try:
             refusal = self.refusal(response)
         except (ProtocolError, *_UNREADABLE):
             # A proxy's page instead of the vendor's own words: the status still tells.
             refusal = Refusal()
-        retry_after = refusal.retry_after
-        if retry_after is None:
-            retry_after = parse_retry_after(response.header("Retry-After"), self.clock())
-        return self.error_class(status, refusal.code)(
-            self.name,
-            endpoint,
-            status=status,
-            code=refusal.code,
-            message=refusal.message,
-            request_id=refusal.request_id,
-            retry_after=retry_after,
-        )
+        if refusal.retry_after is not None:
+            return refusal
+        return refusal._replace(retry_after=parse_retry_after(response.header("Retry-After"), self.now()))
 
     def error_class(self, status: int, code: str | None) -> type[ServiceError]:
         """Choose the error for a status and the vendor's own code."""
@@ -253,6 +274,10 @@ def _origin(url: str) -> tuple[str, str, int | None]:
     parts = urlsplit(url)
     default = {"https": 443, "http": 80}.get(parts.scheme)
     return parts.scheme, (parts.hostname or "").lower(), parts.port or default
+
+
+def _ignore(_secret: str) -> None:
+    """Take a secret that nobody has to be told of."""
 
 
 def require(condition: object, field: str, got: object, expected: str) -> None:

@@ -11,13 +11,13 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 from urllib.parse import quote_plus
 
-from airflow_messaging.exceptions import ProtocolError, Shown
+from airflow_messaging.exceptions import ProtocolError, Shown, UnsupportedFeature
 from airflow_messaging.messages import Draft, Message, Receipt, Status
 from airflow_messaging.services import mdi_answers as answers
 from airflow_messaging.services.base import AuthFlow, Call, Clock, Flow, Refusal, Service, require
 from airflow_messaging.services.cookie_session import CookieSession, parse_cookie_jar
 from airflow_messaging.services.http import FormBody, Request, Response
-from airflow_messaging.services.parsing import Reader, as_utc, error_words, only_known, whole_number
+from airflow_messaging.services.parsing import Reader, as_utc, error_words, only_known, well_before, whole_number
 from airflow_messaging.services.sending import one_recipient, refuse
 
 __all__ = ["NEVER", "Mdi", "parse_cookie_jar"]
@@ -253,16 +253,35 @@ class Mdi(Service):
 
     def send(self, draft: Draft) -> Flow[Receipt]:
         """Send a text to one unit, ``to`` being its id. ``options``: see :data:`OPTIONS`."""
-        only_known("options", draft.options, OPTIONS)
-        refuse(self, draft, attachments="attachments", subject="a subject")
-        fields = {"channelid": self.channelid, **draft.options}
-        require(fields["channelid"] is not None, "channelid", None, "a channel, as an option or from the connection")
-        unitid = one_recipient(self, tuple(str(unit) if isinstance(unit, int) else unit for unit in draft.to))
-        require(draft.text is not None, "text", draft.text, "a text")
-        receipt: Receipt = yield self.create_message(
-            unitid=unitid, content=draft.text or "", replyto=draft.in_reply_to, **fields
-        )
+        receipt: Receipt = yield self.create_message(**self._fields(draft))
         return receipt
+
+    def find_sent(self, draft: Draft, *, since: datetime) -> Flow[Receipt | None]:
+        """List what went to the unit on the channel, all pages; compare direction, content and the message answered.
+
+        :param draft: The draft.
+        :param since: From when on it may have been sent, by the service's clock, aware; cut to whole seconds, as the
+            service writes its times.
+        :return: The receipt of the first such message, or None.
+        :raises UnsupportedFeature: If the timeout is 0: the service does not keep such a message.
+        """
+        fields = self._fields(draft)
+        timeout = fields.get("timeout")
+        if timeout not in (None, NEVER) and int(timeout) == 0:
+            raise UnsupportedFeature(self.name, "looking for a message with a timeout of 0: it keeps none")
+        start = since.replace(microsecond=0)
+        listed = yield from self.messages_all(
+            unitids=fields["unitid"],
+            channelids=fields["channelid"],
+            userids=fields.get("userid"),
+            direction=fields.get("direction") or "usertounit",
+            timedout=True,
+            date_from=well_before(start, timedelta(seconds=1)),
+        )
+        for message in listed:
+            if message.sent_at and message.sent_at >= start and answers.is_the_one(message, fields):
+                return answers.receipt_of(Reader(self.name, "messages", message.raw), self.zone, otherwise_at=start)
+        return None
 
     def message(self, message_id: str) -> Flow[Message]:
         """Look one message up."""
@@ -272,7 +291,7 @@ class Mdi(Service):
     def received(self, since: datetime | None, *, seen: Mapping[str, Any], limit: int | None) -> Flow[list[Message]]:
         """List what units sent to users, all pages, and keep what is new."""
         # Not documented: whether "from" takes in its own second.
-        start = None if since is None else since - timedelta(seconds=1)
+        start = well_before(since, timedelta(seconds=1))
         # A timed-out message has been sent all the same, and would be lost to a reader that was down meanwhile.
         listed = yield from self.messages_all(direction="unittouser", timedout=True, date_from=start)
         new = [m for m in listed if m.id not in seen and m.raw.get("fromto") is not False]
@@ -305,6 +324,17 @@ class Mdi(Service):
         """Read an object with ``error``, a list of texts, or plain text."""
         return Refusal(message=error_words(self.name, response))
 
+    def _fields(self, draft: Draft) -> dict[str, Any]:
+        only_known("options", draft.options, OPTIONS)
+        refuse(self, draft, attachments="attachments", subject="a subject")
+        fields = {"channelid": self.channelid, **draft.options}
+        require(fields["channelid"] is not None, "channelid", None, "a channel, as an option or from the connection")
+        unitid = one_recipient(self, tuple(str(unit) if isinstance(unit, int) else unit for unit in draft.to))
+        require(draft.text is not None, "text", draft.text, "a text")
+        fields |= {"unitid": unitid, "content": draft.text, "replyto": draft.in_reply_to}
+        self.create_message(**fields)
+        return fields
+
     def _receipt(self, response: Response) -> Receipt:
         # The Date header is cut to whole seconds: one second earlier is surely not too late.
         accepted = self.now().replace(microsecond=0) - timedelta(seconds=1)
@@ -313,8 +343,7 @@ class Mdi(Service):
         )
 
     def _time(self, field: str, value: datetime | str | None) -> str | None:
-        # Times without the Z have been refused.
-        return None if value is None else as_utc(field, value, self.zone).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return None if value is None else answers.written(as_utc(field, value, self.zone))
 
 
 def _listed(values: Any) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta, tzinfo
 
 from airflow_messaging.exceptions import InvalidInput, ProtocolError
-from airflow_messaging.messages import Message, Receipt, Status
+from airflow_messaging.messages import JsonDict, Message, Receipt, Status
 from airflow_messaging.services.base import without
 from airflow_messaging.services.http import Response
 from airflow_messaging.services.parsing import Reader, parse_json, text_or_content, whole_number
@@ -65,6 +65,29 @@ def receipt_of(record: Reader, zone: tzinfo, *, otherwise_at: datetime) -> Recei
         sent_at=record.time("datetime", zone) or otherwise_at,
         raw=without(record.record, "content"),
     )
+
+
+def is_the_one(message: Message, fields: JsonDict) -> bool:
+    """Say whether a listed message is the one that these arguments of ``POST messages`` made.
+
+    :param message: The message, on the right channel and to or from the right unit.
+    :param fields: The arguments.
+    """
+    content = text_or_content(str(fields["content"]).encode(errors="surrogatepass"))
+    answered = None if fields.get("replyto") is None else str(int(fields["replyto"]))
+    sent_by_unit = fields.get("direction") == "unittouser"
+    return (
+        (message.text, message.content) == content
+        and message.in_reply_to == answered
+        and message.raw.get("fromto") is sent_by_unit
+        and str(message.raw.get("unitid")) == str(int(fields["unitid"]))
+        and str(message.raw.get("channelid")) == str(int(fields["channelid"]))
+    )
+
+
+def written(when: datetime) -> str:
+    """Return a time, in UTC, as the service wants it: it has refused times without the ``Z``."""
+    return f"{when.replace(tzinfo=None).isoformat(timespec='seconds')}Z"
 
 
 def status_of(record: Reader) -> Status:

@@ -18,6 +18,7 @@ T = TypeVar("T")
 _LONGEST_NUMBER = 18
 _LONGEST_WORDS = 1000
 _MOST_ERRORS = 20
+_FIRST_COMPUTERS = datetime(1970, 1, 2, tzinfo=UTC)
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 
 
@@ -155,6 +156,16 @@ def as_utc(field: str, value: datetime | str, zone: tzinfo) -> datetime:
         return (value if value.tzinfo else value.replace(tzinfo=zone)).astimezone(UTC)
     except (ValueError, AttributeError, OverflowError):
         raise InvalidInput(field, value, "a datetime or ISO 8601 text") from None
+
+
+def well_before(since: datetime | None, margin: timedelta) -> datetime | None:
+    """Return from when to ask a service whose bounds are coarse.
+
+    :param since: From when messages are wanted, aware; None for all.
+    :param margin: How much earlier to ask.
+    :return: The earlier time; None, for all, where the calendar has no room for it or there were no computers yet.
+    """
+    return None if since is None or since < _FIRST_COMPUTERS else since - margin
 
 
 def latest_reading(when: datetime, zone: tzinfo, now: datetime) -> datetime:

@@ -7,68 +7,36 @@ then in each conversation that has something unread.
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, tzinfo
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
-from urllib.parse import quote, quote_plus
 
-from airflow_messaging.exceptions import InvalidInput, Shown
-from airflow_messaging.messages import Draft, Message, Receipt, Status
+from airflow_messaging.exceptions import NotFound, Shown, UnsupportedFeature
+from airflow_messaging.messages import Attachment, Draft, Message, Receipt, Status
+from airflow_messaging.services import sendhub_sent as sent
 from airflow_messaging.services import sendhub_wire as wire
-from airflow_messaging.services.base import AuthFlow, Call, Clock, Flow, Refusal, Service, require
+from airflow_messaging.services.base import Call, Flow, require
 from airflow_messaging.services.http import JsonBody, Request, Response
 from airflow_messaging.services.paging import Page, every_item, what_is_new
-from airflow_messaging.services.parsing import Reader, only_known, parse_json, path_segment, whole_number
-from airflow_messaging.services.sendhub_wire import Thread
+from airflow_messaging.services.parsing import Reader, absolute_url, only_known, path_segment
+from airflow_messaging.services.sendhub_account import PAGE_SIZE, SendHubAccount
+from airflow_messaging.services.sendhub_wire import Recipients, Thread
 from airflow_messaging.services.sending import refuse
 
-Recipients = str | int | Sequence[str | int]
-
-PAGE_SIZE = 100
-
-_SCHEDULED_AT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[+-][0-9]{4}")
-_SCHEDULED_AT_RULE = "exactly 24 characters with the zone's offset, such as 2011-02-17T20:29:40-0800"
+OPTIONS = {"groups", "contact_names", "group_names", "scheduled_at", "mms"}
+_WHO = {"groups", "contact_names", "group_names"}
 
 
-class SendHub(Service):
+class SendHub(SendHubAccount):
     """The SendHub API, version 1.
 
-    :param base_url: For example ``https://api.sendhub.com/v1``.
-    :param username: The user's name.
-    :param api_key: The user's API key.
-    :param clock: Returns the present time, aware, UTC.
-    :param zone: The zone of times in answers. Default UTC, as documented.
-    :param max_contacts: The most contacts that one message may have. Newer documents say 25.
-    :param max_groups: The most groups that one message may have.
-    :param max_text: The longest text in characters. Newer documents say 1600.
+    The parameters are those of :class:`~airflow_messaging.services.sendhub_account.SendHubAccount`.
     """
 
     name = "sendhub"
     title = "SendHub"
     has_read_flag = True
     tells_delivery = False
-    longest_text: int
-    most_recipients: int
-
-    def __init__(
-        self,
-        base_url: str,
-        *,
-        username: str,
-        api_key: str,
-        clock: Clock,
-        zone: tzinfo = UTC,
-        max_contacts: int = 20,
-        max_groups: int = 3,
-        max_text: int = 500,
-    ) -> None:
-        super().__init__(base_url, clock=clock, zone=zone)
-        self._username = username
-        self._api_key = api_key
-        self.most_recipients = max_contacts
-        self.max_groups = max_groups
-        self.longest_text = max_text
 
     # -- endpoints --------------------------------------------------------------------------------------------------
 
@@ -77,30 +45,33 @@ class SendHub(Service):
         *,
         contacts: Recipients = (),
         groups: Recipients = (),
-        text: str,
+        text: str = "",
         scheduled_at: datetime | str | None = None,
+        mms: Mapping[str, str] | None = None,
     ) -> Call[Receipt]:
         """Send a message, now or later (``POST messages/``).
 
         :param contacts: Ids of contacts, as numbers or digits, and phone numbers in the form ``+1…``. At most 20.
         :param groups: Ids of groups. At most 3.
-        :param text: The text, at most 500 characters.
+        :param text: The text, at most 500 characters. It may only be missing from an MMS.
         :param scheduled_at: When to send: a datetime with a zone, or exactly 24 characters such as
             ``2011-02-17T20:29:40-0800``. Default: at once.
+        :param mms: A file that goes along: ``{"filename", "url"}``, or ``{"filename", "data"}`` with base64.
         :return: A call whose receipt has the message's id.
         :raises InvalidInput: If an argument breaks a rule of the documents, or there is nobody to send to.
         """
-        to_contacts = _recipients("contacts", contacts, self.most_recipients, numbers=True)
-        to_groups = _recipients("groups", groups, self.max_groups, numbers=False)
+        to_contacts = wire.recipients("contacts", contacts, self.most_recipients, numbers=True)
+        to_groups = wire.recipients("groups", groups, self.max_groups, numbers=False)
         require(to_contacts or to_groups, "contacts", Shown("no contacts and no groups"), "at least one of either")
-        require(isinstance(text, str) and text, "text", Shown("no text"), "a text that is not empty")
+        require(isinstance(text, str) and (text or mms), "text", Shown("no text"), "a text that is not empty")
         length = Shown(f"{len(text)} characters")
         require(len(text) <= self.longest_text, "text", length, f"at most {self.longest_text} characters")
         fields = {
             "contacts": to_contacts or None,
             "groups": to_groups or None,
             "text": text,
-            "scheduled_at": None if scheduled_at is None else _scheduled_at(scheduled_at),
+            "scheduled_at": None if scheduled_at is None else wire.scheduled_at(scheduled_at),
+            "mms": None if mms is None else wire.mms(mms),
         }
         body = JsonBody({name: value for name, value in fields.items() if value is not None})
         return Call(
@@ -140,6 +111,30 @@ class SendHub(Service):
             repeatable=True,
         )
 
+    def delete_message(self, message_id: str) -> Call[None]:
+        """Delete a message; one that is scheduled is not sent then (``DELETE messages/ID``).
+
+        :param message_id: The message's id.
+        :return: A call that raises ``NotFound`` if the message is unknown.
+        """
+        # Not to be repeated by itself: the second of two would say that there is no such message.
+        url = f"messages/{path_segment('message_id', message_id)}/"
+        return Call(endpoint="messages", request=Request(method="DELETE", url=url), parse=lambda _: None)
+
+    def scheduled_messages(self, *, limit: int | None = None, offset: int | None = None) -> Call[Page[Message]]:
+        """List the messages that wait for their time, one page (``GET messages/scheduled``).
+
+        :param limit: The most messages on the page.
+        :param offset: How many messages to leave out.
+        :return: A call for the page.
+        :raises InvalidInput: If an argument is no whole number.
+        """
+        return self._list("messages/scheduled", "messages/scheduled", self._message, limit, offset)
+
+    def scheduled_messages_all(self) -> Flow[list[Message]]:
+        """List all messages that wait for their time, page by page."""
+        return self._every(self.scheduled_messages, lambda message: message.id)
+
     def inbox(
         self, *, limit: int | None = None, offset: int | None = None, unread: bool | None = None
     ) -> Call[Page[Thread]]:
@@ -151,15 +146,8 @@ class SendHub(Service):
         :return: A call for the page.
         :raises InvalidInput: If an argument is no whole number.
         """
-        params = _window(limit, offset)
-        if unread is not None:
-            params = (*params, ("unread", "true" if unread else "false"))
-        return Call(
-            endpoint="inbox",
-            request=Request(method="GET", url="inbox/", params=params),
-            parse=self._parse_inbox,
-            repeatable=True,
-        )
+        narrowing = () if unread is None else (("unread", "true" if unread else "false"),)
+        return self._list("inbox", "inbox/", lambda item: wire.thread(item, self.zone), limit, offset, *narrowing)
 
     def thread(self, thread_id: str, *, limit: int | None = None, offset: int | None = None) -> Call[Page[Message]]:
         """List the messages of a conversation, one page (``GET threads/ID``).
@@ -171,11 +159,18 @@ class SendHub(Service):
         :raises InvalidInput: If an argument is no whole number.
         """
         url = f"threads/{path_segment('thread_id', thread_id)}"
+        return self._list("threads", url, self._message, limit, offset)
+
+    def download(self, url: str) -> Call[None]:
+        """Download a file of an MMS; the transport streams the body.
+
+        :param url: The URL as a conversation shows it. On another host it is asked without credentials.
+        :return: A call that raises ``NotFound`` if it is not there any more.
+        :raises ProtocolError: If it is no URL of the web.
+        """
+        target = absolute_url(self.name, "download", url, self.base_url)
         return Call(
-            endpoint="threads",
-            request=Request(method="GET", url=url, params=_window(limit, offset)),
-            parse=self._parse_thread,
-            repeatable=True,
+            endpoint="download", request=Request(method="GET", url=target), parse=lambda _: None, repeatable=True
         )
 
     # -- the vendor-neutral face ------------------------------------------------------------------------------------
@@ -185,22 +180,72 @@ class SendHub(Service):
         return self.inbox(limit=1)
 
     def send(self, draft: Draft) -> Flow[Receipt]:
-        """Send a text to contacts or numbers. ``options``: ``groups`` and ``scheduled_at``."""
-        only_known("options", draft.options, {"groups", "scheduled_at"})
+        """Send a text, or an MMS of one file, to contacts or numbers. ``options``: see :data:`OPTIONS`."""
+        only_known("options", draft.options, OPTIONS)
         refuse(
-            self,
-            draft,
-            subject="a subject in messages that it sends",
-            attachments="attachments in messages that it sends",
-            in_reply_to="replies in messages that it sends",
+            self, draft, subject="a subject in messages that it sends", in_reply_to="replies in messages that it sends"
         )
-        contacts = draft.to if any(draft.to) else ()
-        receipt: Receipt = yield self.send_message(contacts=contacts, text=draft.text or "", **draft.options)
+        if len(draft.attachments) > 1:
+            raise UnsupportedFeature(self.name, f"{len(draft.attachments)} files in one message")
+        contacts, groups = yield from self._recipients_of(draft)
+        mms = wire.mms_of(draft.attachments[0]) if draft.attachments else draft.options.get("mms")
+        receipt: Receipt = yield self.send_message(
+            contacts=contacts,
+            groups=groups,
+            text=draft.text or "",
+            scheduled_at=draft.options.get("scheduled_at"),
+            mms=mms,
+        )
         return receipt
 
+    def find_sent(self, draft: Draft, *, since: datetime) -> Flow[Receipt | None]:
+        """Look in all conversations that moved since then, and among what is scheduled, for the same text.
+
+        :raises UnsupportedFeature: If it went to some of several recipients, or may have gone to those of a group.
+        """
+        contacts, groups = yield from self._recipients_of(draft)
+        book = yield from self.contacts_all()
+        sought = sent.Sought.of(draft, contacts, groups, book, since=since, zone=self.zone)
+        candidates = []
+        if sought.scheduled_at is not None:
+            scheduled = yield from self.scheduled_messages_all()
+            candidates += [sent.Candidate(message) for message in scheduled]
+        for thread in (yield from self._conversations()):
+            # What waits to be sent has no time yet, and what was scheduled for the past bears that time.
+            times = [when for when in (thread.last_at, thread.created_at) if when is not None]
+            if thread.last_at is None or max(times) >= since:
+                messages = yield from self._thread_since(thread.id, None)
+                candidates += [sent.Candidate(message, thread) for message in messages]
+        return sought.among(self.name, candidates)
+
+    def split(self, draft: Draft, *, most: int | None = None) -> Flow[list[Draft]]:
+        """Return a message as several: first those to contacts, then those to groups; one may go to both."""
+        contacts, groups = yield from self._recipients_of(draft)
+        options = {name: value for name, value in draft.options.items() if name not in _WHO}
+        to: tuple[Any, ...] = tuple(contacts)
+        parts = yield from super().split(dataclasses.replace(draft, to=to, options=options), most=most)
+        for begin in range(0, len(groups), self.max_groups):
+            last = dataclasses.replace(parts[-1], to=()) if begin else parts.pop()
+            some = groups[begin : begin + self.max_groups]
+            parts.append(dataclasses.replace(last, options={**options, "groups": some}))
+        return parts
+
+    def recipients(self, draft: Draft) -> list[Any]:
+        """Return all contacts and groups that a message goes to."""
+        return [*draft.to, *(f"group {group}" for group in wire.listed(draft.options.get("groups") or ()))]
+
     def message(self, message_id: str) -> Flow[Message]:
-        """Get one message by its id."""
+        """Get one message by its id; files of one that came in are looked for in its conversation."""
         message: Message = yield self.get_message(message_id)
+        if message.sender is None or "attachments" in message.raw:
+            return message
+        for thread in (yield from self._conversations()):
+            if thread.sender == message.sender:
+                for other in (yield from self._thread_since(thread.id, message.received_at)):
+                    if other.id == message.id:
+                        return dataclasses.replace(
+                            message, attachments=other.attachments, raw=wire.in_thread(message.raw, thread, other.raw)
+                        )
         return message
 
     def received(self, since: datetime | None, *, seen: Mapping[str, Any], limit: int | None) -> Flow[list[Message]]:
@@ -220,7 +265,9 @@ class SendHub(Service):
                 continue
             messages = yield from self._thread_since(thread.id, since)
             unread += [
-                dataclasses.replace(message, sender=message.sender or thread.sender)
+                dataclasses.replace(
+                    message, sender=message.sender or thread.sender, raw=wire.in_thread(message.raw, thread)
+                )
                 for message in messages
                 if wire.is_inbound(message.raw) and message.raw.get("unread")
             ]
@@ -237,6 +284,33 @@ class SendHub(Service):
             yield self.mark_message_read(message.id)
         return []
 
+    def attachment(self, message: Message, attachment: Attachment) -> Flow[Call[None] | bytes]:
+        """Look the file up in the message's conversation, and return the call that downloads it.
+
+        :raises NotFound: If the message is in none of the conversations with its sender, or lacks the file.
+        """
+        known = message.raw.get("threadId")
+        threads: list[str] = [str(known)] if known else []
+        if not threads:
+            conversations = yield from self._conversations()
+            threads = [thread.id for thread in conversations if thread.sender == message.sender]
+        for thread_id in threads:
+            for files in (yield from self._files(thread_id)):
+                if files.message_id == message.id and attachment.id in files.urls:
+                    return self.download(files.urls[attachment.id])
+        raise NotFound(self.name, "threads", status=200, message="the message does not have this attachment any more")
+
+    def _recipients_of(self, draft: Draft) -> Flow[tuple[list[str | int], list[str | int]]]:
+        options = draft.options
+        contacts: list[str | int] = list(draft.to) if any(draft.to) else []
+        groups = _groups(draft)
+        contacts += yield from self.contact_ids(options.get("contact_names") or ())
+        groups += yield from self.group_ids(options.get("group_names") or ())
+        return contacts, groups
+
+    def _conversations(self) -> Flow[list[Thread]]:
+        return self._every(self.inbox, lambda thread: thread.id)
+
     def _thread_since(self, thread_id: str, since: datetime | None) -> Flow[list[Message]]:
         def enough(page: Page[Message]) -> bool:
             # The order is not documented: only where the newest come first is the rest known to be older.
@@ -250,74 +324,17 @@ class SendHub(Service):
             enough=enough,
         )
 
-    # -- credentials ------------------------------------------------------------------------------------------------
+    def _files(self, thread_id: str) -> Flow[list[wire.Files]]:
+        url = f"threads/{path_segment('thread_id', thread_id)}"
 
-    def auth_flow(self, request: Request) -> AuthFlow:
-        """Add name and key to the query."""
-        yield request.with_params(("username", self._username), ("api_key", self._api_key))
+        def page(*, limit: int, offset: int | None) -> Call[Page[wire.Files]]:
+            return self._list("threads", url, wire.files, limit, offset)
 
-    def derived_secrets(self) -> Iterable[str]:
-        """Return the API key as it looks inside a URL, where that is different."""
-        return sorted({quote(self._api_key, safe=""), quote_plus(self._api_key)} - {self._api_key})
+        return self._every(page, lambda files: files.message_id)
 
-    # -- answers ----------------------------------------------------------------------------------------------------
-
-    def refusal(self, response: Response) -> Refusal:
-        """Read ``{"message": …, "code": …, "error": …, "timeLeft": "0:00:30"}``, of which any may be missing."""
-        record = self._read("error", response).record
-        words = [text for text in (record.get("message"), record.get("error")) if isinstance(text, str) and text]
-        code = record.get("code")
-        return Refusal(
-            code=str(code) if isinstance(code, str | int) else None,
-            message=words[0] if words else None,
-            retry_after=wire.seconds(record.get("timeLeft")),
-        )
-
-    def _read(self, endpoint: str, response: Response) -> Reader:
-        return Reader(self.name, endpoint, parse_json(self.name, endpoint, response))
-
-    def _items(self, endpoint: str, response: Response) -> tuple[list[Reader], bool]:
-        answer = self._read(endpoint, response)
-        items = [Reader(self.name, endpoint, item) for item in answer.items("objects")]
-        return items, answer.has("meta") and answer.child("meta").text("next") is not None
-
-    def _parse_inbox(self, response: Response) -> Page[Thread]:
-        items, more = self._items("inbox", response)
-        return Page([wire.thread(item, self.zone) for item in items], more)
-
-    def _parse_thread(self, response: Response) -> Page[Message]:
-        items, more = self._items("threads", response)
-        return Page([wire.message(item, self.zone) for item in items], more)
+    def _message(self, item: Reader) -> Message:
+        return wire.message(item, self.zone)
 
 
-def _recipients(field: str, given: Recipients, most: int, *, numbers: bool) -> list[str | int]:
-    listed = [given] if isinstance(given, str | int) else list(given)
-    require(len(listed) <= most, field, Shown(f"{len(listed)} {field}"), f"at most {most}")
-    return [_recipient(field, value, numbers=numbers) for value in listed]
-
-
-def _recipient(field: str, value: str | int, *, numbers: bool) -> str | int:
-    if numbers and isinstance(value, str) and re.fullmatch(r"\+[0-9]+", value):
-        return value
-    try:
-        return whole_number(field, value, 0)
-    except InvalidInput:
-        rule = "ids in digits" + (", and phone numbers that begin with +" if numbers else "")
-        raise InvalidInput(field, Shown("an entry that is no id"), rule) from None
-
-
-def _scheduled_at(value: datetime | str) -> str:
-    if isinstance(value, datetime):
-        require(value.tzinfo, "scheduled_at", Shown(f"{value}, which lacks a zone"), "a datetime with a zone")
-        value = value.strftime("%Y-%m-%dT%H:%M:%S%z")
-    good = isinstance(value, str) and _SCHEDULED_AT.fullmatch(value)
-    try:
-        datetime.fromisoformat(value if good else "")
-    except ValueError:
-        raise InvalidInput("scheduled_at", value, _SCHEDULED_AT_RULE) from None
-    return value
-
-
-def _window(limit: int | None, offset: int | None) -> tuple[tuple[str, str], ...]:
-    given = (("limit", limit, 1), ("offset", offset, 0))
-    return tuple((name, str(whole_number(name, value, lowest))) for name, value, lowest in given if value is not None)
+def _groups(draft: Draft) -> list[str | int]:
+    return wire.listed(draft.options.get("groups") or ())

@@ -6,64 +6,47 @@ never returned again. So this module looks without the flag, and sets it only fo
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, tzinfo
-from typing import Any, TypeVar
-from urllib.parse import quote, quote_plus
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
 
-from airflow_messaging.exceptions import (
-    AuthenticationFailed,
-    MessagingError,
-    NotFound,
-    ServiceError,
-    Shown,
-)
-from airflow_messaging.messages import Attachment, Draft, JsonDict, Message, Receipt, Status
+from airflow_messaging.exceptions import MessagingError, NotFound, ServiceError, Shown, UnsupportedFeature
+from airflow_messaging.messages import Attachment, Draft, Message, Receipt, Status
+from airflow_messaging.services import serwersms_sent as sent
 from airflow_messaging.services import serwersms_wire as wire
-from airflow_messaging.services.base import AuthFlow, Call, Clock, Flow, Refusal, Service, require
-from airflow_messaging.services.http import JsonBody, Request, Response
+from airflow_messaging.services.base import Call, Flow, require
 from airflow_messaging.services.paging import MAX_PAGES, Page, every_item, oldest_first, what_is_new
 from airflow_messaging.services.parsing import (
     Reader,
     as_utc,
     before_clocks_go_back,
     only_known,
-    parse_json,
     true_or_false,
 )
 from airflow_messaging.services.sending import one_recipient, refuse
+from airflow_messaging.services.serwersms_account import SerwerSmsAccount, Time
+from airflow_messaging.services.serwersms_sent import SmsReceipt
 
-T = TypeVar("T")
 Phone = str | Sequence[str]
-Time = datetime | str
 
 TYPES = ("eco", "nd", "ndi", "pre", "mms")
 MAX_REPORT_IDS = 500
 UNIQUE_ID_LENGTHS = range(3, 51)
+REPORTED = ("saved", "pending", "in_progress", "sent", "delivered", "undelivered", "unsent")
+REPORTS_KEPT = timedelta(days=13)
+"""The vendor says about 14 days: what lies further back may have no report any more."""
 
-LOGIN_CODES = frozenset({"1001", "1002", "1003", "1005", "1007", "1008"})
-"""InvalidUser, InvalidRole and InvalidIP: the account, not the request, is refused."""
 
-
-class SerwerSms(Service):
+class SerwerSms(SerwerSmsAccount):
     """The SerwerSMS.pl HTTPS API, version 2.
 
-    :param base_url: For example ``https://api2.serwersms.pl``.
-    :param username: The account's name.
-    :param password: The account's password.
-    :param clock: Returns the present time, aware, UTC.
-    :param zone: The zone of all times on the wire, which the documents leave open. Default UTC.
+    The parameters are those of :class:`~airflow_messaging.services.serwersms_account.SerwerSmsAccount`.
     """
 
     name = "serwersms"
     title = "SerwerSMS.pl"
     has_read_flag = True
     keeps_read = False
-
-    def __init__(self, base_url: str, *, username: str, password: str, clock: Clock, zone: tzinfo = UTC) -> None:
-        super().__init__(base_url, clock=clock, zone=zone)
-        self._credentials = {"username": username, "password": password}
 
     # -- endpoints --------------------------------------------------------------------------------------------------
 
@@ -150,7 +133,7 @@ class SerwerSms(Service):
         test: bool | None = None,
         date: Time | None = None,
         unique_id: str | None = None,
-    ) -> Call[Receipt]:
+    ) -> Call[SmsReceipt]:
         """Send a text message (``messages/send_sms``).
 
         :param phone: The recipient's number, or up to 100,000 numbers.
@@ -163,13 +146,12 @@ class SerwerSms(Service):
         :param test: Whether to check only, and send nothing.
         :param date: When to send; without a zone, the connection's is meant. Default: at once.
         :param unique_id: The client's own id of the message, 3 to 50 characters.
-        :return: A call whose receipt has the first accepted recipient's id, and everybody's in ``raw["items"]``. Its
-            status is ``failed`` if none of several recipients was accepted.
+        :return: A call whose receipt has the first accepted recipient's id, and says of each number in ``recipients``
+            what became of it. Its status is ``failed`` if none of several recipients was accepted.
         :raises InvalidInput: If an argument breaks a rule of the documents.
         """
         require(isinstance(text, str) and text, "text", Shown("no text"), "a text that is not empty")
-        fits = unique_id is None or (isinstance(unique_id, str) and len(unique_id) in UNIQUE_ID_LENGTHS)
-        require(fits, "unique_id", unique_id, "3 to 50 characters")
+        require(unique_id is None or _fits(unique_id), "unique_id", unique_id, "3 to 50 characters")
         require(details or unique_id is not None, "details", details, "True, or a unique_id to know the message by")
         scheduled_at = None if date is None else as_utc("date", date, self.zone)
         flags = {"details": details, "utf": utf, "flash": flash, "speed": speed, "test": test}
@@ -182,8 +164,8 @@ class SerwerSms(Service):
             "unique_id": unique_id,
         }
 
-        def parse(answer: Reader) -> Receipt:
-            return wire.receipt(answer, self.now(), scheduled_at, unique_id)
+        def parse(answer: Reader) -> SmsReceipt:
+            return sent.receipt(answer, self.now(), scheduled_at, unique_id, phone)
 
         return self._call("messages/send_sms", parameters, parse, message_id=unique_id)
 
@@ -192,6 +174,12 @@ class SerwerSms(Service):
         *,
         id: str | Sequence[str] | None = None,
         unique_id: str | Sequence[str] | None = None,
+        phone: Phone | None = None,
+        date_from: Time | None = None,
+        date_to: Time | None = None,
+        status: str | None = None,
+        type: str | None = None,
+        show_contact: bool | None = None,
         page: int | None = None,
         limit: int | None = None,
     ) -> Call[Page[Receipt]]:
@@ -199,18 +187,60 @@ class SerwerSms(Service):
 
         :param id: Only these messages, at most 500.
         :param unique_id: Only the messages with these ids of the client.
+        :param phone: Only to this number or these numbers.
+        :param date_from: Only from this time on; without a zone, the connection's is meant.
+        :param date_to: Only up to this time.
+        :param status: Only these: ``saved`` (scheduled), ``pending``, ``in_progress``, ``sent``, ``delivered``,
+            ``undelivered`` or ``unsent``.
+        :param type: Only of this kind, in the vendor's words.
+        :param show_contact: Whether to add what the account's address book knows of the recipient.
         :param page: Number of the page, from 1.
         :param limit: The most reports on a page.
-        :return: A call for the page.
-        :raises InvalidInput: If there are too many ids.
+        :return: A call for the page: one receipt per message and recipient, the vendor's report in ``raw``.
+        :raises InvalidInput: If an argument breaks a rule of the documents.
         """
         ids = [id] if isinstance(id, str) else list(id or ())
         require(len(ids) <= MAX_REPORT_IDS, "id", Shown(f"{len(ids)} ids"), f"at most {MAX_REPORT_IDS} ids")
-        own = unique_id if unique_id is None or isinstance(unique_id, str) else list(unique_id)
-        parameters = {"id": ids or None, "unique_id": own, "page": page, "limit": limit}
+        require(status is None or status in REPORTED, "status", status, f"one of {', '.join(REPORTED)}")
+        parameters = {
+            "id": ids or None,
+            "unique_id": unique_id if unique_id is None or isinstance(unique_id, str) else list(unique_id),
+            "phone": None if phone is None else wire.numbers(phone),
+            "date_from": self._time("date_from", date_from),
+            "date_to": self._time("date_to", date_to),
+            "status": status,
+            "type": type,
+            "show_contact": None if show_contact is None else true_or_false("show_contact", show_contact),
+            "page": page,
+            "limit": limit,
+        }
         return self._call(
             "messages/reports", parameters, lambda answer: wire.reports(answer, self.zone), repeatable=True
         )
+
+    def messages_reports_all(self, **narrowing: Any) -> Flow[list[Receipt]]:
+        """Report on sent messages, page by page; the parameters are those of :meth:`messages_reports`."""
+        call = self.messages_reports(**narrowing)
+        return every_item(self.name, wire.pages_of(call), lambda report: report.id)
+
+    def messages_delete(self, *, id: str | None = None, unique_id: str | None = None) -> Call[None]:
+        """Call a scheduled message back (``messages/delete``).
+
+        :param id: The message's id.
+        :param unique_id: The client's id, in place of ``id``: calls back what went to all recipients under it.
+        :return: A call that raises ``NotFound`` if no scheduled message has that id, also if it has been sent.
+        :raises InvalidInput: Unless exactly one of the two is given.
+        """
+        given = [value for value in (id, unique_id) if value is not None]
+        good = len(given) == 1 and isinstance(given[0], str) and given[0].strip()
+        require(good, "id", Shown(f"{len(given)} ids"), "either an id or a unique_id, as a text")
+
+        def parse(answer: Reader) -> None:
+            if answer.flag("success") is not True:
+                raise ServiceError(self.name, "messages/delete", status=200, message="the message was not deleted")
+
+        # Not to be repeated by itself: the second of two would say that there is no such message.
+        return self._call("messages/delete", {"id": id, "unique_id": unique_id}, parse)
 
     # -- the vendor-neutral face ------------------------------------------------------------------------------------
 
@@ -228,13 +258,27 @@ class SerwerSms(Service):
             attachments="attachments in messages that it sends",
             in_reply_to="replies in messages that it sends",
         )
-        receipt: Receipt = yield self.messages_send_sms(
+        receipt: SmsReceipt = yield self.messages_send_sms(
             phone=one_recipient(self, draft.to),
             text=draft.text or "",
-            unique_id=draft.message_id if len(draft.message_id) in UNIQUE_ID_LENGTHS else None,
+            unique_id=draft.message_id if _fits(draft.message_id) else None,
             **draft.options,
         )
-        return receipt
+        return receipt.plain()
+
+    def find_sent(self, draft: Draft, *, since: datetime) -> Flow[Receipt | None]:
+        """Look for reports with the message's id as ``unique_id``. What was refused counts as not there.
+
+        :raises UnsupportedFeature: If the id does not fit into a ``unique_id``, or ``since`` lies further back than
+            reports are surely kept.
+        """
+        if not _fits(draft.message_id):
+            raise UnsupportedFeature(self.name, "looking for what was sent without a unique_id of 3 to 50 characters")
+        if since < self.now() - REPORTS_KEPT:
+            raise UnsupportedFeature(self.name, f"looking for what was sent over {REPORTS_KEPT.days} days ago")
+        # Not narrowed by date: the documents do not say which of a message's times would count.
+        reports = yield from self.messages_reports_all(unique_id=draft.message_id)
+        return sent.found(reports, draft, since=since, zone=self.zone, now=self.now())
 
     def message(self, message_id: str) -> Flow[Message]:
         """Look for a message among the unread ones: the service looks none up by its id."""
@@ -303,53 +347,9 @@ class SerwerSms(Service):
                 return file.data
         raise self._not_unread()
 
-    # -- credentials ------------------------------------------------------------------------------------------------
-
-    def auth_flow(self, request: Request) -> AuthFlow:
-        """Add name and password to the body."""
-        yield wire.with_fields(request, self._credentials)
-
-    def derived_secrets(self) -> Iterable[str]:
-        """Return the password as it looks inside JSON and inside a form, where that is different."""
-        password = self._credentials["password"]
-        return sorted({json.dumps(password)[1:-1], quote(password, safe=""), quote_plus(password)} - {password})
-
-    # -- answers ----------------------------------------------------------------------------------------------------
-
-    def refusal(self, response: Response) -> Refusal:
-        """Read ``{"error": {"code": 1001, "type": "InvalidUser", "message": "…"}}``."""
-        error = Reader(self.name, "error", parse_json(self.name, "error", response)).child("error")
-        words = [text for text in (error.text("type"), error.text("message")) if text]
-        return Refusal(error.optional_identifier("code"), ": ".join(words) or None)
-
-    def error_class(self, status: int, code: str | None) -> type[ServiceError]:
-        """Choose by the vendor's code first: its errors come with HTTP 200."""
-        return AuthenticationFailed if code in LOGIN_CODES else super().error_class(status, code)
-
-    def _call(
-        self,
-        endpoint: str,
-        parameters: JsonDict,
-        parse: Callable[[Reader], T],
-        *,
-        repeatable: bool = False,
-        message_id: str | None = None,
-    ) -> Call[T]:
-        def checked(response: Response) -> T:
-            answer = Reader(self.name, endpoint, parse_json(self.name, endpoint, response))
-            if answer.has("error") and answer.child("error"):
-                raise self.error(endpoint, response)
-            return parse(answer)
-
-        given = {name: value for name, value in parameters.items() if value is not None}
-        request = Request(method="POST", url=endpoint, headers={"Accept": "application/json"}, body=JsonBody(given))
-        return Call(endpoint=endpoint, request=request, parse=checked, repeatable=repeatable, message_id=message_id)
-
-    def _time(self, field: str, value: Time | None) -> str | None:
-        if value is None:
-            return None
-        when = as_utc(field, value, self.zone).astimezone(self.zone)
-        return when.replace(tzinfo=None).isoformat(sep=" ", timespec="seconds")
-
     def _not_unread(self) -> NotFound:
         return NotFound(self.name, "messages/recived", status=200, message="not, or no longer, an unread message")
+
+
+def _fits(unique_id: str) -> bool:
+    return isinstance(unique_id, str) and len(unique_id) in UNIQUE_ID_LENGTHS

@@ -1,14 +1,14 @@
-"""What goes over the wire to and from SerwerSMS.pl: numbers and pages in requests; messages, reports and receipts."""
+"""What goes over the wire to and from SerwerSMS.pl: numbers and pages in requests; messages, reports and limits."""
 
 from __future__ import annotations
 
 import base64
 import dataclasses
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, tzinfo
 from typing import TypeVar
 
-from airflow_messaging.exceptions import InvalidInput, ProtocolError, ServiceError, Shown
+from airflow_messaging.exceptions import InvalidInput, ProtocolError, Shown
 from airflow_messaging.messages import Attachment, JsonDict, Message, Receipt, Status
 from airflow_messaging.services.base import Call, require, without
 from airflow_messaging.services.http import JsonBody, Request
@@ -29,6 +29,22 @@ STATUSES = {
     "undelivered": Status.FAILED,
     "unsent": Status.FAILED,
 }
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """How many messages of one kind the account may still send.
+
+    :param type: The kind, in the vendor's words: ``eco``, ``full``, ``mms``, ``voice``.
+    :param value: How many; None where the service does not say.
+    :param chars_limit: The most characters of one, where there is such a limit.
+    :param raw: The service's own record.
+    """
+
+    type: str
+    value: int | None = None
+    chars_limit: int | None = None
+    raw: JsonDict = dataclasses.field(default_factory=dict, repr=False, compare=False, hash=False)
 
 
 def numbers(phone: str | Sequence[str]) -> str | list[str]:
@@ -81,7 +97,7 @@ def received(answer: Reader, zone: tzinfo, now: datetime) -> Page[Message]:
     :param zone: The zone in which the service writes times.
     :param now: The present time, aware.
     """
-    return Page([_message(item, zone, now) for item in _items(answer, "items")], _more(answer))
+    return Page([_message(item, zone, now) for item in items(answer, "items")], _more(answer))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -104,8 +120,8 @@ def files(answer: Reader, attachment_id: str) -> Page[File]:
     :raises ProtocolError: If its bytes are missing.
     """
     found = []
-    for item in _items(answer, "items"):
-        entries = {file.identifier("id"): file for file in _items(item, "attachments")}
+    for item in items(answer, "items"):
+        entries = {file.identifier("id"): file for file in items(item, "attachments")}
         file = entries.get(attachment_id)
         if file is not None and file.text("data") is None:
             raise ProtocolError(answer.service, answer.endpoint, "field 'data': expected a text, got nothing")
@@ -119,46 +135,36 @@ def reports(answer: Reader, zone: tzinfo) -> Page[Receipt]:
     :param answer: The answer.
     :param zone: The zone in which the service writes times.
     """
-    return Page([_report(item, zone) for item in _items(answer, "items")], _more(answer))
+    return Page([_report(item, zone) for item in items(answer, "items")], _more(answer))
 
 
-def receipt(answer: Reader, now: datetime, scheduled_at: datetime | None, unique_id: str | None) -> Receipt:
-    """Read the answer to a send.
+def limits(answer: Reader) -> list[Limit]:
+    """Read what the account may still send.
 
     :param answer: The answer.
-    :param now: The present time by the service's clock.
-    :param scheduled_at: When the message is to be sent, if not at once.
-    :param unique_id: The client's own id, which stands in where the service names none.
-    :raises ServiceError: If the only recipient's message was not sent.
     """
-    items = _items(answer, "items")
-    accepted = [item for item in items if STATUSES.get(item.text("status") or "") is not Status.FAILED]
-    first = next(iter(accepted or items), Reader(answer.service, answer.endpoint, {}))
-    if not accepted and (len(items) == 1 or (not items and answer.flag("success") is False)):
-        raise ServiceError(
-            answer.service,
-            answer.endpoint,
-            status=200,
-            code=first.optional_identifier("error_code"),
-            message=first.text("error_message") or "the message was not sent",
+    return [
+        Limit(
+            type=item.identifier("type"),
+            value=item.whole("value"),
+            chars_limit=item.whole("chars_limit"),
+            raw=item.record,
         )
-    id_ = first.optional_identifier("id") or unique_id
-    if id_ is None and (accepted or not items):
-        raise ProtocolError(answer.service, answer.endpoint, "field 'items': the message has no id")
-    status = STATUSES.get(first.text("status") or "", Status.QUEUED)
-    return Receipt(
-        service=answer.service,
-        id=id_ or "",
-        status=Status.SCHEDULED if scheduled_at and status is not Status.FAILED else status,
-        # The answer carries no time, and the Date header is cut to whole seconds: one earlier is surely not too late.
-        sent_at=now.replace(microsecond=0) - timedelta(seconds=1),
-        scheduled_at=scheduled_at,
-        raw=answer.record,
-    )
+        for item in items(answer, "items")
+    ]
+
+
+def items(parent: Reader, name: str) -> list[Reader]:
+    """Return readers of the records in a list.
+
+    :param parent: The answer or record.
+    :param name: Name of the list.
+    """
+    return [Reader(parent.service, parent.endpoint, item) for item in parent.items(name)]
 
 
 def _message(item: Reader, zone: tzinfo, now: datetime) -> Message:
-    attachments = _items(item, "attachments")
+    attachments = items(item, "attachments")
     recipient = item.optional_identifier("to_number")
     received_at = item.time("recived", zone)
     raw = {**item.record, "attachments": [without(file.record, "data") for file in attachments]}
@@ -198,10 +204,6 @@ def _report(item: Reader, zone: tzinfo) -> Receipt:
         sent_at=item.time("sent", zone),
         raw=item.record,
     )
-
-
-def _items(parent: Reader, name: str) -> list[Reader]:
-    return [Reader(parent.service, parent.endpoint, item) for item in parent.items(name)]
 
 
 def _more(answer: Reader) -> bool:

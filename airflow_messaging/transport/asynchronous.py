@@ -1,4 +1,4 @@
-"""The asynchronous transport, for the triggerer: aiohttp carries the calls, tenacity repeats them.
+"""The asynchronous transport, for the triggerer: aiohttp carries the calls.
 
 A thousand open long polls in one process cost one per cent of a core. Whatever could block the event loop (certificate
 stores, proxies, files) is done in threads.
@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack
-from typing import Any, TypeVar, cast
+from contextlib import ExitStack, closing
+from typing import Any, TypeVar
 
 import aiohttp
-import tenacity
 import yarl
+from multidict import istr
 
 from airflow_messaging.exceptions import ConnectFailed, MessageTooLarge, MessagingError, ProtocolError
 from airflow_messaging.services.base import Call, Exclusive, Flow, Service
@@ -34,8 +36,9 @@ from airflow_messaging.transport.options import (
     redirected,
     with_own_headers,
 )
+from airflow_messaging.transport.pacing import heed, pauses
 from airflow_messaging.transport.progress import Progress
-from airflow_messaging.transport.retry import retrying
+from airflow_messaging.transport.retry import pause_before_next
 from airflow_messaging.transport.sessions import borrow, give_back
 
 T = TypeVar("T")
@@ -52,15 +55,22 @@ class AsyncTransport:
 
     :param service: The service.
     :param options: How it is reached.
-    :param sleep: Waits between attempts.
+    :param sleep: Waits before attempts.
+    :param clock: Monotonic seconds, by which it waits.
     """
 
     def __init__(
-        self, service: Service, options: TransportOptions, *, sleep: Callable[[float], Any] = asyncio.sleep
+        self,
+        service: Service,
+        options: TransportOptions,
+        *,
+        sleep: Callable[[float], Any] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.service = service
         self.options = options
         self._sleep = sleep
+        self._clock = clock
         self._exclusive = asyncio.Lock()
         self._opening = asyncio.Lock()
         self._session: aiohttp.ClientSession | None = None
@@ -84,8 +94,16 @@ class AsyncTransport:
         :raises TransportError: If no complete answer comes: ``ConnectFailed``, ``ConnectionLost`` or, for a send that
             may have arrived, ``DeliveryUnknown``.
         """
-        retry = tenacity.AsyncRetrying(**retrying(call, self.options, self._sleep))
-        return cast("T", await retry(self._attempt, call, sink))
+        tried = 0
+        while True:
+            try:
+                return await self._attempt(call, sink)
+            except MessagingError as error:
+                tried += 1
+                pause = pause_before_next(call, error, tried, self.options)
+                if pause is None:
+                    raise
+            await self._sleep(pause)
 
     async def run_flow(self, flow: Flow[T]) -> T:
         """Carry out the calls of a flow one after another.
@@ -118,13 +136,13 @@ class AsyncTransport:
         if not self.service.is_own(self.service.url(request)):
             return await self._exchange(call, request, sink)
         flow = self.service.auth_flow(request)
-        # If the answer to a login is lost, the call itself has not been sent.
-        harmless = dataclasses.replace(call, repeatable=True)
         response: Response | None = None
         try:
             step = next(flow)
             while True:
                 if isinstance(step, Exclusive):
+                    # If the answer to a login is lost, the call itself has not been sent.
+                    harmless = dataclasses.replace(call, repeatable=True)
                     async with self._exclusive:
                         answer = None if step.needless() else await self._exchange(harmless, step.request, None)
                         response = answer or response
@@ -139,11 +157,13 @@ class AsyncTransport:
         return response
 
     async def _exchange(self, call: Call[Any], request: Request, sink: SinkFactory | None) -> Response:
+        await self._take_turn(call, request)
         session = await self._open()
-        with ExitStack() as opened:
-            error: MessagingError
+        error: MessagingError
+        with contextlib.nullcontext() if request.body is None else ExitStack() as opened:
             try:
-                response = await self._send(session, call, request, sink, opened)
+                async with await self._start(session, call, request, opened) as answer:
+                    response = await self._read(call, answer, sink)
             except aiohttp.InvalidURL:
                 error = ProtocolError(self.service.name, call.endpoint, "not a usable address")
             except _NEVER_LEFT as problem:
@@ -152,43 +172,31 @@ class AsyncTransport:
                 error = _from_our_side(problem) or lost(self.service, call, type(problem).__name__)
             else:
                 self.service.observe(response)
+                heed(self.service, self.options, request, response, self._clock)
                 return response
         # Outside the handlers, so that the library's error, which knows the whole URL, is not even its context.
         raise error
 
-    async def _send(
-        self,
-        session: aiohttp.ClientSession,
-        call: Call[Any],
-        request: Request,
-        sink: SinkFactory | None,
-        opened: ExitStack,
-    ) -> Response:
-        upload = getattr(request.body, "upload", None)
-        progress = Progress(call.endpoint, upload.size if upload else None, log)
-        if upload is None:
-            headers, data = encode(request.body, progress, opened)
-        else:
-            headers, data = await asyncio.to_thread(encode, request.body, progress, opened)
-        if data is not None and not isinstance(data, bytes):
-            headers["Content-Length"] = str(len(data))
-        timeout = aiohttp.ClientTimeout(
-            total=None,
-            sock_connect=self.options.connect_timeout,
-            sock_read=self.options.read_timeout + request.hold,
-        )
+    async def _take_turn(self, call: Call[Any], request: Request) -> None:
+        with closing(pauses(self.service, self.options, call, request, self._clock)) as waits:
+            for seconds in waits:
+                await self._sleep(seconds)
+
+    async def _start(
+        self, session: aiohttp.ClientSession, call: Call[Any], request: Request, opened: ExitStack | None
+    ) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """Prepare the request; its frame is gone while the connection is held open."""
+        headers, data = ({}, None) if opened is None else await _encoded(call, request, opened)
         url = self.service.url(request)
-        proxy = self._proxy if self.service.is_own(url) else await asyncio.to_thread(proxy_for, url)
-        async with session.request(
+        return session.request(
             request.method,
             _parsed(full_url(self.service, request)),
-            headers=with_own_headers({**headers, **request.headers}),
+            headers={_kept(name): value for name, value in with_own_headers({**headers, **request.headers}).items()},
             data=data if data is None or isinstance(data, bytes) else _pieces(data),
             allow_redirects=False,
-            timeout=timeout,
-            proxy=proxy,
-        ) as answer:
-            return await self._read(call, answer, sink)
+            timeout=_timeout(self.options.connect_timeout, self.options.read_timeout + request.hold),
+            proxy=self._proxy if self.service.is_own(url) else await asyncio.to_thread(proxy_for, url),
+        )
 
     async def _read(self, call: Call[Any], answer: aiohttp.ClientResponse, sink: SinkFactory | None) -> Response:
         headers = tuple((str(name), str(value)) for name, value in answer.headers.items())
@@ -213,6 +221,19 @@ class AsyncTransport:
             return self._session
 
 
+async def _encoded(
+    call: Call[Any], request: Request, opened: ExitStack
+) -> tuple[dict[str, str], bytes | Readable | None]:
+    upload = getattr(request.body, "upload", None)
+    progress = Progress(call.endpoint, upload.size if upload else None, log)
+    if upload is None:
+        return encode(request.body, progress, opened)
+    headers, data = await asyncio.to_thread(encode, request.body, progress, opened)
+    if data is not None and not isinstance(data, bytes):
+        headers["Content-Length"] = str(len(data))
+    return headers, data
+
+
 async def _stream(answer: aiohttp.ClientResponse, sink: SinkFactory) -> None:
     async with _in_threads(sink) as target:
         async for piece in answer.content.iter_chunked(PIECE):
@@ -231,6 +252,16 @@ async def _in_threads(sink: SinkFactory) -> AsyncIterator[Sink]:
             await asyncio.to_thread(kept.__exit__, type(error), error, error.__traceback__)
             raise
         await asyncio.to_thread(opened.pop_all().close)
+
+
+_kept = functools.lru_cache(istr)
+"""Keeps each name of a header field once, not once for every open request."""
+
+
+@functools.lru_cache
+def _timeout(connect_s: float, read_s: float) -> aiohttp.ClientTimeout:
+    """Make a timeout once for all requests that have it."""
+    return aiohttp.ClientTimeout(total=None, sock_connect=connect_s, sock_read=read_s)
 
 
 def _parsed(url: str) -> yarl.URL:

@@ -1,4 +1,4 @@
-"""The blocking transport, for workers: requests carries the calls, tenacity repeats them."""
+"""The blocking transport, for workers: requests carries the calls."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, TypeVar, cast
 
 import requests
-import tenacity
 import urllib3
 from requests.adapters import HTTPAdapter
 
@@ -33,9 +32,10 @@ from airflow_messaging.transport.options import (
     trusted_certificates,
     with_own_headers,
 )
+from airflow_messaging.transport.pacing import heed, pauses
 from airflow_messaging.transport.progress import Progress
 from airflow_messaging.transport.redact import keep_queries_out_of_logs
-from airflow_messaging.transport.retry import retrying
+from airflow_messaging.transport.retry import pause_before_next
 
 T = TypeVar("T")
 SinkFactory = Callable[[], Sink]
@@ -54,16 +54,23 @@ class BlockingTransport:
 
     :param service: The service.
     :param options: How it is reached.
-    :param sleep: Waits between attempts.
+    :param sleep: Waits before attempts.
+    :param clock: Monotonic seconds, by which it waits.
     """
 
     def __init__(
-        self, service: Service, options: TransportOptions, *, sleep: Callable[[float], Any] = time.sleep
+        self,
+        service: Service,
+        options: TransportOptions,
+        *,
+        sleep: Callable[[float], Any] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         keep_queries_out_of_logs()
         self.service = service
         self.options = options
         self._sleep = sleep
+        self._clock = clock
         self._exclusive = threading.Lock()
         self._session = _session(options)
         self._proxy = proxy_for(service.base_url)
@@ -84,8 +91,16 @@ class BlockingTransport:
         :raises TransportError: If no complete answer comes: ``ConnectFailed``, ``ConnectionLost`` or, for a send that
             may have arrived, ``DeliveryUnknown``.
         """
-        retry = tenacity.Retrying(**retrying(call, self.options, self._sleep))
-        return cast("T", retry(self._attempt, call, sink))
+        tried = 0
+        while True:
+            try:
+                return self._attempt(call, sink)
+            except MessagingError as error:
+                tried += 1
+                pause = pause_before_next(call, error, tried, self.options)
+                if pause is None:
+                    raise
+            self._sleep(pause)
 
     def run_flow(self, flow: Flow[T]) -> T:
         """Carry out the calls of a flow one after another.
@@ -139,6 +154,9 @@ class BlockingTransport:
         return response
 
     def _exchange(self, call: Call[Any], request: Request, sink: SinkFactory | None) -> Response:
+        with closing(pauses(self.service, self.options, call, request, self._clock)) as waits:
+            for seconds in waits:
+                self._sleep(seconds)
         with ExitStack() as opened:
             error: MessagingError
             try:
@@ -152,6 +170,7 @@ class BlockingTransport:
                 error = lost(self.service, call, type(problem).__name__)
             else:
                 self.service.observe(response)
+                heed(self.service, self.options, request, response, self._clock)
                 return response
         # Outside the handlers, so that the library's error, which knows the whole URL, is not even its context.
         raise error

@@ -78,12 +78,13 @@ def upload_from_path(
     """
     name = filename or path.name
     digest = hashlib.md5(usedforsecurity=False)
-    size = 0
+    size = crc32 = 0
     try:
         progress = Progress(f"digest of {name}", path.stat().st_size, log)
         with path.open("rb") as file:
             while piece := file.read(MEBIBYTE):
                 digest.update(piece)
+                crc32 = zlib.crc32(piece, crc32)
                 size += len(piece)
                 progress.moved(len(piece))
     except OSError as error:
@@ -94,7 +95,7 @@ def upload_from_path(
         return opened
 
     guessed = content_type or mimetypes.guess_type(name)[0] or "application/octet-stream"
-    return Upload(filename=name, size=size, content_type=guessed, md5=digest.hexdigest(), open=open_again)
+    return Upload(filename=name, size=size, content_type=guessed, md5=digest.hexdigest(), crc32=crc32, open=open_again)
 
 
 def write_whole(path: Any, data: bytes) -> None:

@@ -36,8 +36,10 @@ class TransportOptions:
     :param connect_timeout: Seconds to wait for a connection. Default 10.
     :param read_timeout: Seconds to wait for the next bytes of an answer. Default 60.
     :param attempts: How often a call is tried in all. Default 4.
-    :param max_wait: The longest pause between two attempts, in seconds; a service that asks for a longer one gets its
-        error passed on. Default 30.
+    :param max_wait: The longest pause before an attempt, in seconds; where a longer one is asked for, ``RateLimited``
+        is raised at once. Default 30.
+    :param max_per_second: The most requests per second of this account in this process. Default: no limit.
+    :param login: Whose requests these are: accounts of one service are told apart by it.
     :param ca_file: File of CA certificates to trust in place of the system's.
     :param allow_insecure: Whether plain ``http`` to hosts other than this machine is allowed. Default no.
     """
@@ -46,6 +48,8 @@ class TransportOptions:
     read_timeout: float = 60.0
     attempts: int = 4
     max_wait: float = 30.0
+    max_per_second: float | None = None
+    login: str = dataclasses.field(default="", repr=False)
     ca_file: str | None = None
     allow_insecure: bool = False
 

@@ -87,7 +87,8 @@ CASES = [
     Case(
         "sendhub",
         to="contact",
-        unsupported=({"subject": "s"}, {"attachments": (FILE,)}, {"in_reply_to": "1"}),
+        unsupported=({"subject": "s"}, {"attachments": (FILE, FILE)}, {"in_reply_to": "1"}),
+        received_files=True,
         reads=True,
     ),
 ]
@@ -404,7 +405,7 @@ class TestService:
         assert again == downloaded
 
     def test_a_file_makes_the_circle(self, driver: Driver, tmp_path: Path) -> None:
-        if driver.case.service not in ("go_integrate", "liquidfiles"):
+        if driver.case.service not in ("go_integrate", "liquidfiles", "sendhub"):
             pytest.skip("the service sends no files")
         content = hashlib.sha512(b"seed").digest() * 20_000
         receipt = driver.send(

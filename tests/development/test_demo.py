@@ -1,4 +1,4 @@
-"""The demo's own parts: it must leave no process behind, whatever its children do."""
+"""The harness and the demo: they must leave no process behind, whatever their children do."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from scripts.demo.processes import Child, DemoError, Home, Interrupted, Signals, free_ports, session_members
 from scripts.demo.report import WIDTH, messages_in, table, went_through
-from scripts.demo.sandbox import Traffic, endpoint
+from scripts.harness.processes import Child, HarnessError, Home, Interrupted, Signals, free_ports, session_members
+from scripts.harness.sandbox import Traffic, endpoint
 
 # Starts two grandchildren, of which one leaves the process group, says so, and waits.
 FAMILY = """
@@ -48,6 +49,24 @@ def test_stop_leaves_no_descendant(tmp_path: Path, on_sigint: str, on_sigterm: s
     assert child.exit_code is not None
 
 
+def test_a_kill_leaves_no_descendant(tmp_path: Path) -> None:
+    child = family(tmp_path, "SIG_IGN", "SIG_IGN")
+    child.kill()
+    assert session_members(child.pid) == []
+    assert child.exit_code == -signal.SIGKILL
+
+
+def test_who_is_asked_twice_to_end_is_signalled_once(tmp_path: Path) -> None:
+    code = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: print('asked', flush=True)); time.sleep(600)"
+    child = Child([sys.executable, "-c", code], env=dict(os.environ), cwd=tmp_path, log=tmp_path / "deaf.log")
+    time.sleep(0.5)
+    child.ask_to_end(signal.SIGTERM)
+    child.ask_to_end(signal.SIGTERM)
+    time.sleep(0.5)
+    child.kill()
+    assert child.tail() == "asked"
+
+
 def test_a_clean_end_is_told_from_force(tmp_path: Path) -> None:
     child = Child(["sleep", "600"], env=dict(os.environ), cwd=tmp_path, log=tmp_path / "sleep.log")
     assert child.stop(Signals(), first=signal.SIGTERM, grace=5)
@@ -56,7 +75,7 @@ def test_a_clean_end_is_told_from_force(tmp_path: Path) -> None:
 def test_a_child_that_ended_is_reported_with_its_last_words(tmp_path: Path) -> None:
     child = Child(["sh", "-c", "echo oh no; exit 3"], env=dict(os.environ), cwd=tmp_path, log=tmp_path / "child.log")
     child.process.wait(10)
-    with pytest.raises(DemoError, match="child ended with exit code 3:\noh no"):
+    with pytest.raises(HarnessError, match="child ended with exit code 3:\noh no"):
         child.require_alive()
 
 
@@ -80,7 +99,7 @@ def test_what_a_killed_demo_left_is_ended(tmp_path: Path, capsys: pytest.Capture
     left = subprocess.Popen(["sleep", "600"], cwd=home.path, start_new_session=True)
     stranger = subprocess.Popen(["sleep", "600"], start_new_session=True)
     try:
-        home.remember([_Pid(left.pid), _Pid(stranger.pid)])  # type: ignore[list-item]
+        home.remember([_Started(left.pid, home.path), _Started(stranger.pid, home.path)])  # type: ignore[list-item]
         home._lock.close()
         Home.acquire(tmp_path)
         assert left.wait(10) == -signal.SIGTERM
@@ -92,9 +111,10 @@ def test_what_a_killed_demo_left_is_ended(tmp_path: Path, capsys: pytest.Capture
             process.wait()
 
 
-class _Pid:
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
+@dataclass
+class _Started:
+    pid: int
+    cwd: Path
 
 
 def test_waiting_ends_with_a_signal() -> None:

@@ -48,6 +48,7 @@ def test_the_matrix_says_what_the_services_say(name: str) -> None:
     assert ("cut" in said["Notify from callbacks"]) == ("longest_text" in inspect.get_annotations(service))
     assert (said["Status of sent messages"] != "no") == (service.status is not Service.status)
     assert (said["Download attachments"] != "no") == (service.attachment is not Service.attachment)
+    assert (said["Find a send without answer"] != "no") == (service.find_sent is not Service.find_sent)
     assert said["Verified with a live account"].startswith("no")
 
 

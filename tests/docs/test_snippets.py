@@ -131,6 +131,15 @@ def test_hook_in_a_task(sandbox: RunningSandbox, database: None) -> None:
 
 
 @pytest.mark.newest
+def test_many_recipients(sandbox: RunningSandbox, database: None) -> None:
+    finished = run(load("many_recipients").many_recipients())
+
+    assert [result["accepted"] for result in returned(finished, "one_task")] == [True] * 3
+    assert len(sandbox.messages("serwersms")["sent"]) == 6
+    assert len(sandbox.messages("sendhub")["sent"]) == 1
+
+
+@pytest.mark.newest
 def test_message_queue(sandbox: RunningSandbox) -> None:
     (watcher,) = load("message_queue").orders.watchers
 

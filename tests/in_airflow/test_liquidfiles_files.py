@@ -9,6 +9,7 @@ from airflow_messaging.hooks.liquidfiles import LiquidFilesHook
 from airflow_messaging.messages import upload_from_bytes
 from airflow_messaging.operators.liquidfiles import LiquidFilesDeleteAttachmentsOperator
 from airflow_messaging.sandbox import RunningSandbox
+from airflow_messaging.services.liquidfiles import CHUNK_SIZE
 
 from .harness import new_context
 from .test_operators import run, waiting
@@ -68,6 +69,11 @@ def test_garbage_deletes_nothing(sandbox: RunningSandbox, field: str, bad: Any) 
         delete(**{field: bad, other: ["1"]})
     assert caught.value.field == field
     assert sandbox.journal() == []
+
+
+def test_the_forms_defaults_are_the_services() -> None:
+    service = LiquidFilesHook().service
+    assert (service.chunk_size, service.bearer) == (CHUNK_SIZE, False)
 
 
 def test_the_hooks_own_methods(sandbox: RunningSandbox) -> None:

@@ -65,6 +65,13 @@ def test_delay(sandbox: RunningSandbox, ping: Any) -> None:
     assert time.monotonic() - begun >= 0.4
 
 
+def test_a_delayed_request_keeps_its_body(sandbox: RunningSandbox, go: Go) -> None:
+    sandbox.faults([{"service": "go_integrate", "delay_s": 0.1}])
+    assert go.send(b"x" * 100_000).status_code == 200
+    [sent] = sandbox.messages("go_integrate")["sent"]
+    assert sent["size"] == 100_000
+
+
 def test_reset_before_does_not_process_and_after_does(sandbox: RunningSandbox, go: Go) -> None:
     for when, accepted in (("before", 0), ("after", 1)):
         sandbox.faults([{"service": "go_integrate", "reset": True, "times": 1, "when": when}])

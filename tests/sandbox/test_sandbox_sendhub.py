@@ -1,3 +1,4 @@
+import base64
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -164,6 +165,53 @@ def test_attachments_of_inbound_messages(sandbox: RunningSandbox, hub: Hub) -> N
     sandbox.inbound("sendhub", text="mms", attachments=[{"filename": "a.png", "content": b"\x89PNG"}])
     [message] = hub.thread(hub.inbox()[0]["threadId"])
     assert requests.get(message["attachments"][0]["url"], timeout=5).content == b"\x89PNG"
+
+
+def test_a_thread_comes_in_pages(sandbox: RunningSandbox, hub: Hub) -> None:
+    for number in range(25):
+        sandbox.inbound("sendhub", text=str(number))
+    [thread] = hub.inbox()
+    path = f"/threads/{thread['threadId']}"
+    first, last = hub("GET", path).json(), hub("GET", path, params={"limit": 10, "offset": 20}).json()
+    assert [message["text"] for message in first["objects"]] == [str(number) for number in range(24, 4, -1)]
+    assert first["meta"]["next"] == f"/v1{path}?limit=20&offset=20"
+    assert [message["text"] for message in last["objects"]] == ["4", "3", "2", "1", "0"]
+    assert last["meta"]["next"] is None
+
+
+def test_the_file_of_an_mms_is_shown_and_echoed(hub: Hub) -> None:
+    data = base64.b64encode(b"\x89PNG").decode()
+    assert hub.send(text="", mms={"filename": "a.png", "data": data}).status_code == 201
+    [thread] = eventually(lambda: hub.inbox(unread="true"))
+    for message in hub.thread(thread["threadId"]):
+        [file] = message["attachments"]
+        assert (file["filename"], file["content_type"], file["size"]) == ("a.png", "image/png", 4)
+        assert requests.get(file["url"], timeout=5).content == b"\x89PNG"
+
+
+def test_the_file_of_an_mms_may_lie_on_the_web(hub: Hub) -> None:
+    url = "https://files.example.com/a.png"
+    assert hub.send(mms={"filename": "a.png", "url": url}).status_code == 201
+    [message] = hub.thread(hub.inbox()[0]["threadId"])
+    assert message["attachments"][0]["url"] == url
+
+
+@pytest.mark.parametrize(
+    "mms",
+    [
+        "a.png",
+        {},
+        {"filename": "a.png"},
+        {"filename": "a.png", "url": "https://e.com/a", "data": "AAAA"},
+        {"filename": "a.png", "url": "ftp://e.com/a"},
+        {"filename": "a.png", "url": 5},
+        {"filename": "a.png", "data": "*"},
+        {"filename": "", "data": "AAAA"},
+        {"filename": "a.png", "data": "AAAA", "more": 1},
+    ],
+)
+def test_wrong_files_are_refused(hub: Hub, mms: Any) -> None:
+    assert hub.send(mms=mms).status_code == 400
 
 
 def test_scheduled_messages_wait(sandbox: RunningSandbox, hub: Hub) -> None:

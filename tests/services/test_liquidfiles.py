@@ -271,7 +271,7 @@ def test_the_documents_samples(path: str, checksum: str) -> None:
         text="Test Message",
         sent_at=datetime(2011, 7, 9, 6, 51, 7, tzinfo=UTC),
         received_at=datetime(2011, 7, 9, 6, 51, 7, tzinfo=UTC),
-        expires_at=datetime(2011, 7, 23, tzinfo=UTC),
+        expires_at=datetime(2011, 7, 24, tzinfo=UTC),
         attachments=(
             Attachment(
                 id="fHbIuSIou38Txc0jVrobEp",
@@ -412,13 +412,16 @@ NAMES = (
 
 @settings(max_examples=300, deadline=None)
 @given(
-    body=bodies(*NAMES, "expires_at", "errors", "error"), status=st.sampled_from([200, 201, 302, 401, 404, 422, 500])
+    body=bodies(*NAMES, "sent", "crc32", "expires_at", "errors", "error"),
+    status=st.sampled_from([200, 201, 302, 401, 404, 422, 500]),
 )
 def test_whatever_comes_only_typed_errors_escape(body: bytes, status: int) -> None:
     api = service()
     answer = Response(status=status, body=body)
     flow = api.attachment(Message(service="liquidfiles", id="a"), Attachment(id="f", filename="n"))
     calls = [api.messages_inbox(), api.get_message("a"), api.upload_attachment(data=FILE), next(flow)]
+    calls += [api.messages_sent(), api.list_attachments(), api.delete_attachment("f")]
+    calls += [api.upload_chunk(data=FILE, chunk=chunk, chunks=2) for chunk in range(2)]
     for call in (*calls, api.send_message(recipients=["a@example.com"]), api.download("/x")):
         with contextlib.suppress(MessagingError):
             api.result(call, answer)

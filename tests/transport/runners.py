@@ -75,22 +75,23 @@ class Probe(Service):
 
 
 class Runner:
-    """One transport; pauses between attempts are noted in ``slept`` and not waited for."""
+    """One transport; pauses before attempts are noted in ``slept`` and not waited for: they move its clock."""
 
     def __init__(self, kind: str, service: Service, **options: Any) -> None:
         self.kind = kind
         self.slept: list[float] = []
+        clock: dict[str, Any] = {"clock": lambda: sum(self.slept)}
         self.options = TransportOptions(**options)
         self._loop = asyncio.Runner() if kind == "asynchronous" else None
         self.transport: Any
         if self._loop is None:
-            self.transport = BlockingTransport(service, self.options, sleep=self.slept.append)
+            self.transport = BlockingTransport(service, self.options, sleep=self.slept.append, **clock)
         else:
 
             async def sleep(seconds: float) -> None:
                 self.slept.append(seconds)
 
-            self.transport = AsyncTransport(service, self.options, sleep=sleep)
+            self.transport = AsyncTransport(service, self.options, sleep=sleep, **clock)
 
     def run(self, call: Call[Any], sink: Any = None) -> Any:
         return self._finish(self.transport.run(call, sink))

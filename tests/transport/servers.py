@@ -44,6 +44,8 @@ class Server:
         self.seen: list[Seen] = []
         self.answers: list[Answer] | Callable[[Seen], Answer] = [Answer()]
         self.url = ""
+        self.date: str | None = None
+        """What it says the time is, where it shall lie."""
 
     def next_answer(self, seen: Seen) -> Answer:
         self.seen.append(seen)
@@ -65,6 +67,9 @@ def serving(*answers: Answer, tls: ssl.SSLContext | None = None) -> Iterator[Ser
         def handle_one_request(self) -> None:
             with contextlib.suppress(ConnectionError, ssl.SSLError):
                 super().handle_one_request()
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return server.date or super().date_time_string(timestamp)
 
         def answer(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)

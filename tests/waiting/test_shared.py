@@ -16,7 +16,7 @@ from airflow_messaging.exceptions import AuthenticationFailed, InvalidInput, Mes
 from airflow_messaging.hooks import registry
 from airflow_messaging.sandbox import RunningSandbox, running
 from airflow_messaging.services.receiving import Cursor, start
-from airflow_messaging.transport import retry
+from airflow_messaging.transport import pacing, retry
 from airflow_messaging.triggers import shared
 
 TYPES = ("go_integrate", "liquidfiles", "mdi", "sendhub", "serwersms")
@@ -34,6 +34,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, Any]]:
 
     monkeypatch.setattr(shared, "SHORTEST_PAUSE_S", 0.02)
     monkeypatch.setattr(shared, "pause_after", pause_after)
+    monkeypatch.setattr(pacing, "LONGEST_PAUSE_S", 0.0)
     monkeypatch.setattr(retry, "_backoff", lambda _state: 0.01)
     return pauses
 

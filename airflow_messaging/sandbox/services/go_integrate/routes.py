@@ -51,7 +51,8 @@ class GoIntegrateSandbox(SandboxService):
         "Error codes other than 201 are invented: 101 unknown route, 102 wrong request key, 103 time off by more than "
         "300 s (all 401), 104 malformed request (400), 105 request key used already (409), 202 message not found "
         "(404), 203 wrong MD5 (400).",
-        "A request key counts as used once its message was accepted; a repeated message-id is kept twice.",
+        "A request key counts as used once its message was accepted. A message whose message-id comes again, signed "
+        "afresh, is delivered twice: nobody says what the vendor does, and this is the worst.",
         "A link that never existed is 404; one that has expired still marks a position for get-next and wait-next.",
         "get-next-message is 404 when nothing is newer; wait-next-message is held for 50 s (--hold), then it is 204.",
         "A message may live for 30 days at most; one that arrives through the control route lives an hour unless told.",

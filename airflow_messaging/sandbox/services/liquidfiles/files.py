@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from airflow_messaging.sandbox.services.liquidfiles.routes import LiquidFilesSandbox
     from airflow_messaging.sandbox.services.liquidfiles.state import Attachment, LiquidFilesState
 
+READ_SIZE = 1 << 20
 DIGESTS = ("sha256", "crc32")
 _UNITS = ("Bytes", "KB", "MB", "GB")
 _STEP = 1024
@@ -92,18 +94,23 @@ class Files:
 
     async def _assembled(self, filename: str, chunk: int, chunks: int, data: AsyncIterator[bytes]) -> Blob | None:
         """Add a chunk to its file; return the file once it is complete."""
-        uploads = self._state.uploads
-        if chunk == 0 or filename not in uploads:
-            uploads[filename] = (0, Spool(self._service.world.spool_dir, *DIGESTS))
-        if chunk != uploads[filename][0]:
-            raise Refused(self._service.errors(422, f"Chunk {uploads[filename][0]} was expected"))
-        _, spool = uploads.pop(filename)
+        if chunks == 1:
+            return await self._spooled(data)
+        pieces = self._state.uploads.setdefault(filename, [])
+        if chunk > len(pieces):
+            raise Refused(self._service.errors(422, f"Chunk {len(pieces)} was expected"))
+        piece = await self._spooled(data)
+        pieces[chunk:] = [piece]
+        if chunk + 1 < chunks:
+            return None
+        self._state.uploads.pop(filename, None)
+        return await self._spooled(_joined(pieces))
+
+    async def _spooled(self, data: AsyncIterator[bytes]) -> Blob:
+        spool = Spool(self._service.world.spool_dir, *DIGESTS)
         async for piece in data:
             await spool.write(piece)
-        if chunk + 1 == chunks:
-            return await spool.finish()
-        uploads[filename] = (chunk + 1, spool)
-        return None
+        return await spool.finish()
 
     async def list_all(self, request: web.Request) -> web.StreamResponse:
         """List the account's files."""
@@ -140,6 +147,13 @@ class Files:
         message = self._service.found(request.match_info["id"])
         self._state.delete_attachments([file.id for file in message.attachments])
         return web.Response()
+
+
+async def _joined(pieces: list[Blob]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        with piece.open() as source:
+            while read := await asyncio.to_thread(source.read, READ_SIZE):
+                yield read
 
 
 async def _until_part_ends(events: AsyncIterator[Part | bytes | None]) -> AsyncIterator[bytes]:

@@ -45,8 +45,9 @@ class LiquidFilesSandbox(SandboxService):
         "A one-time URL is used up when its download is complete; each file keeps its latest 100 unused URLs.",
         "401 is plain text; without `Accept: application/json` the message endpoints answer 406 with HTML; uploads and "
         "downloads do not look at Accept.",
-        "Chunks must come in order. Virus scanning, e-mail, authorization levels, file links, file drops and users are "
-        "not imitated.",
+        "Chunks belong together by the file's name alone and must come in order; each may come again until the last "
+        "has come. A list that is given no limit is whole.",
+        "Virus scanning, e-mail, authorization levels, file links, file drops and users are not imitated.",
     )
     credentials: ClassVar[dict[str, Any]] = {
         "api_key": "Y9kQfT3mZdV7tBwRx5ZHLc",

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from airflow_messaging.sandbox.bodies import Blob, Spool
+from airflow_messaging.sandbox.bodies import Blob
 from airflow_messaging.sandbox.world import World, compact, random_text
 
 LIFETIME = timedelta(days=14)
@@ -134,7 +134,7 @@ class LiquidFilesState:
         self.inbox: list[Message] = []
         self.sent: list[Message] = []
         self.attachments: dict[str, Attachment] = {}
-        self.uploads: dict[str, tuple[int, Spool]] = {}
+        self.uploads: dict[str, list[Blob]] = {}
 
     def listed(self, messages: list[Message], since: datetime | None = None) -> list[Message]:
         """Return what has not expired, newest first; what has expired is gone for good."""

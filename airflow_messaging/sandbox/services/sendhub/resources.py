@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -48,12 +49,12 @@ class Resources:
         if not messages:
             raise Refused(self._service.refusal(404, "Thread not found"))
         base_url = f"{request.scheme}://{request.host}"
-        return web.json_response({"objects": [self._in_thread(message, base_url) for message in messages]})
+        return self._service.page(request, [self._in_thread(message, base_url) for message in messages])
 
     def _in_thread(self, message: Message, base_url: str) -> dict[str, Any]:
         state = self._service.state
         return {
-            "attachments": [{**file, "url": base_url + file["url"]} for file in message.attachments],
+            "attachments": [{**file, "url": urljoin(base_url, file["url"])} for file in message.attachments],
             "contacts": state.described_contacts(message),
             "created_at": precise(message.created),
             "direction": message.direction,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import mimetypes
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -34,11 +35,12 @@ class SendHubSandbox(SandboxService):
     not_imitated = (
         "The limits are those of the older documents: 20 contacts, 3 groups, 500 characters.",
         "A message counts as sent 1 s after it was queued, or at its scheduled time, which may lie in the past.",
-        "Every set of recipients is a thread of its own; a thread shows its messages newest first and all at once.",
+        "Every set of recipients is a thread of its own; a thread shows its messages newest first, in pages of 20.",
         "An unknown contact or group in a message is 400, an unknown id in a path 404; a 401 has an empty body.",
-        "A number that was not a contact becomes one. Attachments lie under /attachments/, open to everyone.",
-        "The plan limit (420), rate limits (429, except by a fault), webhooks, voice calls and the content of MMS sent "
-        "are not imitated.",
+        "A number that was not a contact becomes one; two contacts may have one name.",
+        "Attachments have a filename, content_type, size and url, which the documents do not say. They lie under "
+        "/attachments/, open to everyone. The file of an MMS sent is echoed if it came as data; a url is not fetched.",
+        "The plan limit (420), rate limits (429, except by a fault), webhooks and voice calls are not imitated.",
     )
     credentials: ClassVar[dict[str, Any]] = {
         "username": "7755501234",
@@ -90,9 +92,34 @@ class SendHubSandbox(SandboxService):
             raise self.bad("The text of the message is missing.")
         if len(text) > MAX_TEXT:
             raise self.bad(f"The text may not be longer than {MAX_TEXT} characters.")
-        message = self.state.send(contacts, groups, as_text(text), self._scheduled_at(fields))
+        files = self._mms(fields)
+        message = self.state.send(contacts, groups, as_text(text), self._scheduled_at(fields), files)
         self._echo(message)
         return web.json_response(message.to_json(self.world.now()), status=201)
+
+    def _mms(self, fields: dict[str, Any]) -> list[dict[str, Any]]:
+        mms = fields.get("mms")
+        if mms is None:
+            return []
+        if not isinstance(mms, dict) or mms.keys() not in ({"filename", "url"}, {"filename", "data"}):
+            raise self.bad("mms must have a filename, and either a url or data.")
+        if not all(isinstance(value, str) and value for value in mms.values()):
+            raise self.bad("filename, url and data of mms must be texts.")
+        name = as_text(mms["filename"])
+        if "url" in mms:
+            if not mms["url"].startswith(("http://", "https://")):
+                raise self.bad("The url of mms is not one of the web.")
+            return [{"filename": name, "content_type": None, "size": None, "url": as_text(mms["url"])}]
+        try:
+            content = base64.b64decode(mms["data"], validate=True)
+        except (binascii.Error, ValueError):
+            raise self.bad("The data of mms is not base64.") from None
+        return [self._kept(name, content, mimetypes.guess_type(name)[0] or "application/octet-stream")]
+
+    def _kept(self, filename: str, content: bytes, content_type: str) -> dict[str, Any]:
+        token = self.state.add_file(content, header_safe(content_type))
+        url = f"{self.prefix}/attachments/{token}"
+        return {"filename": filename, "content_type": content_type, "size": len(content), "url": url}
 
     def _recipients(self, fields: dict[str, Any]) -> list[int | str]:
         given = self._listed(fields, "contacts", MAX_CONTACTS)
@@ -142,7 +169,7 @@ class SendHubSandbox(SandboxService):
 
             def answer() -> None:
                 if message.id in state.messages:
-                    state.receive(peer, message.text, [])
+                    state.receive(peer, message.text, [file for file in message.attachments if file["size"]])
 
             self.world.echo_soon(answer, not_before=message.due)
 
@@ -214,15 +241,7 @@ class SendHubSandbox(SandboxService):
         """Let a message arrive from a contact or a number."""
         sender = inbound.sender or str(self.credentials["contact"])
         known = self.state.contacts.get(int(sender)) if re.fullmatch("[0-9]{1,18}", sender) else None
-        attachments = [
-            {
-                "filename": file.filename,
-                "content_type": file.content_type,
-                "size": len(file.content),
-                "url": f"{self.prefix}/attachments/{self.state.add_file(file.content, header_safe(file.content_type))}",
-            }
-            for file in inbound.attachments
-        ]
+        attachments = [self._kept(file.filename, file.content, file.content_type) for file in inbound.attachments]
         message = self.state.receive(known or self.state.contact_of(sender), as_text(inbound.text), attachments)
         return str(message.id)
 

@@ -163,7 +163,12 @@ class SendHubState:
         return token
 
     def send(
-        self, contacts: list[int | str], groups: list[int] | None, text: str, scheduled_at: datetime | None
+        self,
+        contacts: list[int | str],
+        groups: list[int] | None,
+        text: str,
+        scheduled_at: datetime | None,
+        attachments: list[dict[str, Any]],
     ) -> Message:
         """Queue a message for contacts, numbers and groups."""
         now = self.world.now()
@@ -179,6 +184,7 @@ class SendHubState:
             created=now,
             due=scheduled_at or now,
             scheduled=scheduled_at is not None,
+            attachments=attachments,
         )
         self.messages[message.id] = message
         return message

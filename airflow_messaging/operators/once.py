@@ -1,0 +1,300 @@
+"""Sending once: what a task writes down before and after it sends, so that another try does not send again."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowFailException
+
+from airflow_messaging.exceptions import (
+    ConnectFailed,
+    ConnectionLost,
+    DeliveryUnknown,
+    InvalidInput,
+    MessagingError,
+    ProtocolError,
+    ServiceError,
+    ServiceUnavailable,
+    UnsupportedFeature,
+    is_passing,
+)
+from airflow_messaging.messages import Draft, Receipt
+from airflow_messaging.operators.base import stable_message_id
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_messaging.hooks.base import MessagingHook
+
+SETTLE_S = 10.0
+"""Seconds after the end of an attempt before "not there" is believed: until then it may still be on its way."""
+RESEND_PAUSE_S = 2.0
+"""Seconds before a message is sent again under the same id. Go Integrate Me's signatures change by the second."""
+MARGIN_S = 3.0
+"""Seconds before the first attempt that a look-up takes in: services write times in whole seconds."""
+
+log = logging.getLogger(__name__)
+
+
+class DeliveryUnknownForGood(DeliveryUnknown, AirflowFailException):
+    """Nobody on this side can find out whether the message was sent, so Airflow is not to try the task again."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Record:
+    """What is known of one message: neither text nor recipients, nor what the service wrote of them.
+
+    :param message_id: The client's id of the message.
+    :param digest: Digest of the message, to notice that it has changed between tries.
+    :param began: When the first attempt began that may have reached the service, by the worker's clock.
+    :param ended: When the last attempt ended; None if its process was killed before.
+    :param receipt: What the service answered, without ``raw``.
+    """
+
+    message_id: str
+    digest: str
+    began: datetime | None = None
+    ended: datetime | None = None
+    receipt: Receipt | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as plain JSON, without what is not known."""
+        plain = {
+            "message_id": self.message_id,
+            "digest": self.digest,
+            "began": self.began and self.began.isoformat(),
+            "ended": self.ended and self.ended.isoformat(),
+            "receipt": self.receipt and self.receipt.to_dict(),
+        }
+        return {name: value for name, value in plain.items() if value is not None}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Record:
+        """Bring a record back from :meth:`to_dict`."""
+        return cls(
+            message_id=data["message_id"],
+            digest=data["digest"],
+            began=datetime.fromisoformat(data["began"]) if "began" in data else None,
+            ended=datetime.fromisoformat(data["ended"]) if "ended" in data else None,
+            receipt=Receipt.from_dict(data["receipt"]) if "receipt" in data else None,
+        )
+
+
+def send_once(
+    hook: MessagingHook[Any],
+    draft: Draft,
+    send: Callable[[Draft], Receipt],
+    context: Context,
+    *,
+    on_unknown: str = "fail",
+    keep_id: bool = False,
+) -> Receipt:
+    """Send a message, unless this or an earlier try of the task has sent it.
+
+    **Delivery**: an attempt that may have reached the service is not blindly repeated. It is looked for at the service,
+    or sent again under the same id where the service drops the second; where neither is possible, ``on_unknown``
+    decides. From Airflow 3.3 on, that holds across tries, and for processes that were killed; below, within one try.
+
+    :param hook: The connection.
+    :param draft: The message. Its ``message_id`` has to be the same on every try, and another for each message.
+    :param send: Sends the draft that it is given.
+    :param context: The task's context.
+    :param on_unknown: Where it cannot be found out whether an earlier attempt has sent the message: ``"fail"``
+        (default), or ``"resend"`` on the next try.
+    :param keep_id: Whether a message that has changed since an earlier try goes out under the same id, since the user
+        has chosen it. Default: under one of its own.
+    :return: What the service answered; without ``raw`` if it was an earlier try that got the answer.
+    :raises DeliveryUnknown: If the message may have been sent, and is not sent again.
+    :raises MessagingError: As ``send`` does; the message has not been sent then, unless an earlier try has.
+    """
+    if on_unknown not in ("fail", "resend"):
+        raise InvalidInput("on_unknown", on_unknown, "'fail' or 'resend'")
+    store = context.get("task_state_store")
+    entry = _Entry(store, draft, digest_of(draft, hook.conn_id), keep_id=keep_id)
+    return _Sending(hook, entry, send, resend=on_unknown == "resend").run()
+
+
+def digest_of(draft: Draft, conn_id: str) -> str:
+    """Return a digest of everything that makes a message what it is.
+
+    :param draft: The message.
+    :param conn_id: The connection that it goes through.
+    """
+    options: Any = draft.options
+    if isinstance(options, Mapping):
+        options = sorted((str(name), value) for name, value in options.items() if value is not None)
+    files = [(file.filename, file.size, file.md5) for file in draft.attachments]
+    parts = [conn_id, draft.message_id, draft.to, draft.text, draft.subject, draft.in_reply_to, files, options]
+    return hashlib.sha256(json.dumps(parts, default=repr, skipkeys=True).encode()).hexdigest()
+
+
+def may_have_arrived(error: MessagingError) -> bool:
+    """Say whether a send that ended with this error may have taken effect.
+
+    :param error: What it ended with.
+    """
+    if isinstance(error, ServiceUnavailable):
+        return True
+    return not isinstance(error, InvalidInput | UnsupportedFeature | ConnectFailed | ConnectionLost | ServiceError)
+
+
+class _Entry:
+    """The record of one message and where it is kept: in Airflow's task state store, where there is one."""
+
+    def __init__(self, store: Any, draft: Draft, digest: str, *, keep_id: bool) -> None:
+        self._store = store
+        self._key = f"airflow_messaging.{stable_message_id(draft.message_id)}"
+        self.draft = draft
+        kept = self._read()
+        if kept is not None and kept.digest != digest:
+            self._key += f".{digest[:32]}"
+            if not keep_id:
+                self.draft = dataclasses.replace(draft, message_id=stable_message_id(draft.message_id, digest))
+            log.warning(
+                "The message is not the one that an earlier try %s as %s: it is sent as a message of its own, %s",
+                "has sent" if kept.receipt else "may have sent",
+                kept.message_id,
+                self.draft.message_id,
+            )
+            kept = self._read()
+        self.record = kept or Record(message_id=self.draft.message_id, digest=digest)
+
+    @property
+    def outlives_the_process(self) -> bool:
+        return self._store is not None
+
+    def write(self, **changes: Any) -> None:
+        self.record = dataclasses.replace(self.record, **changes)
+        if self._store is not None:
+            self._store.set(self._key, self.record.to_dict())
+
+    def forget(self) -> None:
+        self.record = Record(message_id=self.record.message_id, digest=self.record.digest)
+        if self._store is not None:
+            self._store.delete(self._key)
+
+    def _read(self) -> Record | None:
+        kept = self._store.get(self._key) if self._store is not None else None
+        return Record.from_dict(kept) if kept else None
+
+
+class _Sending:
+    """One try of a task to send one message."""
+
+    def __init__(
+        self, hook: MessagingHook[Any], entry: _Entry, send: Callable[[Draft], Receipt], *, resend: bool
+    ) -> None:
+        self._hook = hook
+        self._entry = entry
+        self._send = send
+        self._resend = resend
+        self._in_doubt = entry.record.began is not None
+
+    def run(self) -> Receipt:
+        record = self._entry.record
+        if record.receipt is not None:
+            log.info("Message %s has been sent by an earlier try, and is not sent again", record.receipt.id)
+            return record.receipt
+        if self._in_doubt:
+            found = self._look_after(self._unknown("an earlier attempt ended without an answer"), resend=self._resend)
+            if found is not None:
+                return self._sent(found)
+        for attempts_left in reversed(range(self._hook.settings.transport.attempts)):
+            if self._in_doubt:
+                time.sleep(RESEND_PAUSE_S)
+            self._entry.write(began=self._entry.record.began or self._now(), ended=None)
+            try:
+                return self._sent(self._send(self._entry.draft))
+            except MessagingError as error:
+                problem = error
+            if not may_have_arrived(problem):
+                self._refused()
+                raise problem
+            self._in_doubt = True
+            self._entry.write(ended=self._now())
+            found = self._look_after(problem)
+            if found is not None:
+                return self._sent(found)
+            if not attempts_left or not isinstance(problem, DeliveryUnknown):
+                break
+        raise problem if self._in_doubt else _repeatable(problem)
+
+    def _sent(self, receipt: Receipt) -> Receipt:
+        try:
+            self._entry.write(receipt=dataclasses.replace(receipt, raw={}))
+        except Exception as error:
+            # The message is out: to fail now would bring about the very retry that is to be avoided.
+            log.warning("The answer for message %s could not be kept: %s", receipt.id, type(error).__name__)
+        return receipt
+
+    def _refused(self) -> None:
+        if self._in_doubt:
+            log.warning("The service refuses message %s, but an earlier attempt may have sent it", self._message_id)
+        else:
+            self._entry.forget()
+
+    def _look_after(self, error: MessagingError, *, resend: bool = False) -> Receipt | None:
+        """Find what an attempt has sent; None if it is to be sent again."""
+        if self._hook.service.resend_is_safe:
+            return None
+        try:
+            found = self._look()
+        except MessagingError as failure:
+            problem = failure
+        else:
+            self._in_doubt = False
+            log.warning("Message %s %s", self._message_id, "was sent" if found else "was not sent")
+            return found
+        may_pass = is_passing(problem) or isinstance(problem, ProtocolError)
+        if resend and not may_pass:
+            log.warning("Message %s may have been sent, and is sent again", self._message_id)
+            return None
+        what = getattr(error, "problem", None) or type(error).__name__
+        hopeless = not may_pass or not self._entry.outlives_the_process
+        raise self._unknown(
+            f"{what}, and it cannot be looked for ({type(problem).__name__})",
+            getattr(error, "endpoint", "send"),
+            for_good=hopeless and not self._resend,
+        ) from error
+
+    def _look(self) -> Receipt | None:
+        service, record = self._hook.service, self._entry.record
+        if not service.skew_known:
+            self._hook.run(service.check())
+        began, now = record.began or self._now(), self._now()
+        since = began + timedelta(seconds=service.skew_s - MARGIN_S)
+        # Of a process that was killed nobody knows when: it may have been a moment ago.
+        passed = (now - (record.ended or now)).total_seconds()
+        settled = time.monotonic() + min(max(SETTLE_S - passed, 0.0), SETTLE_S)
+        while True:
+            looked = time.monotonic()
+            found: Receipt | None = self._hook.run(service.find_sent(self._entry.draft, since=since))
+            if found is not None or looked >= settled:
+                return found
+            time.sleep(max(settled - time.monotonic(), 0.0))
+
+    def _unknown(self, problem: str, endpoint: str = "send", *, for_good: bool = False) -> DeliveryUnknown:
+        kind = DeliveryUnknownForGood if for_good else DeliveryUnknown
+        return kind(self._hook.service.name, endpoint, problem, self._message_id)
+
+    @property
+    def _message_id(self) -> str:
+        return self._entry.draft.message_id
+
+    def _now(self) -> datetime:
+        now: datetime = self._hook.service.clock()
+        return now
+
+
+def _repeatable(error: MessagingError) -> MessagingError:
+    """Return the error of an attempt of which it is known now that it has not sent the message."""
+    if isinstance(error, DeliveryUnknown):
+        return ConnectionLost(error.service, error.endpoint, f"{error.problem}; it was looked for, and not sent")
+    return error

@@ -1,0 +1,401 @@
+"""One try after another: what is sent, looked for, answered from the record, or refused."""
+
+import dataclasses
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
+
+from airflow_messaging.exceptions import (
+    AuthenticationFailed,
+    ConnectionLost,
+    DeliveryUnknown,
+    InvalidInput,
+    MessagingError,
+    ServiceUnavailable,
+)
+from airflow_messaging.hooks.registry import hook_for
+from airflow_messaging.messages import Draft, Receipt, Status, upload_from_bytes
+from airflow_messaging.operators import once
+from airflow_messaging.operators.base import message_id_for
+from airflow_messaging.operators.go_integrate import GoIntegrateSendMessageOperator
+from airflow_messaging.operators.liquidfiles import LiquidFilesSendMessageOperator
+from airflow_messaging.operators.mdi import MdiSendMessageOperator
+from airflow_messaging.operators.messages import SendMessageOperator
+from airflow_messaging.operators.once import Record, digest_of, may_have_arrived
+from airflow_messaging.operators.sendhub import SendHubSendMessageOperator
+from airflow_messaging.operators.serwersms import SerwerSmsSendMessageOperator
+from airflow_messaging.sandbox import RunningSandbox
+from airflow_messaging.services.go_integrate import GoIntegrate
+
+from .sends import LOOK_PATHS, NUMBER, SEND_PATHS, SERVICES, WITH_LOOK, FileStore, context_of, operator_of, send
+
+pytestmark = pytest.mark.usefixtures("connections")
+
+
+def sent(sandbox: RunningSandbox, service: str) -> list[str]:
+    return [message["text"] for message in sandbox.messages(service)["sent"]]
+
+
+def sends_asked(sandbox: RunningSandbox, service: str) -> int:
+    path = SEND_PATHS[service].strip("*")
+    return sum(path in entry["path"] and entry["method"] == "POST" for entry in sandbox.journal(service))
+
+
+def fault(service: str, **what: Any) -> dict[str, Any]:
+    return {"service": service, "path": SEND_PATHS[service], "times": 1, **what}
+
+
+FAULTS: dict[str, dict[str, Any]] = {
+    "cut before it is accepted": {"reset": True},
+    "cut after it is accepted": {"reset": True, "when": "after"},
+    "no answer": {"truncate_at": 0, "body": "", "when": "after"},
+    "half an answer": {"truncate_at": 5, "body": '{"id": "1234"}', "when": "after"},
+}
+
+
+class TestWithinOneTry:
+    @pytest.mark.parametrize("what", FAULTS)
+    @pytest.mark.parametrize("service", WITH_LOOK)
+    def test_a_lost_answer(self, sandbox: RunningSandbox, store: FileStore, service: str, what: str) -> None:
+        sandbox.faults([fault(service, **FAULTS[what])])
+        receipt = send(service, "Once", store)
+        assert sent(sandbox, service) == ["Once"]
+        assert [message["id"] for message in sandbox.messages(service)["sent"]] == [receipt["id"]]
+        [record] = store.all().values()
+        assert record["receipt"]["id"] == receipt["id"]
+
+    @pytest.mark.parametrize("service", WITH_LOOK)
+    @pytest.mark.parametrize("status", [500, 200])
+    def test_a_bad_answer_to_a_message_that_was_accepted(
+        self, sandbox: RunningSandbox, store: FileStore, service: str, status: int
+    ) -> None:
+        sandbox.faults([fault(service, status=status, body="<h1>Oops</h1>", when="after")])
+        receipt = send(service, "Once", store)
+        assert [message["id"] for message in sandbox.messages(service)["sent"]] == [receipt["id"]]
+
+    @pytest.mark.parametrize("service", WITH_LOOK)
+    def test_a_server_error_for_a_message_that_was_not(
+        self, sandbox: RunningSandbox, store: FileStore, service: str
+    ) -> None:
+        sandbox.faults([fault(service, status=500)])
+        with pytest.raises(ServiceUnavailable):
+            send(service, "Once", store)
+        assert sent(sandbox, service) == []
+        send(service, "Once", store)
+        assert sent(sandbox, service) == ["Once"]
+
+    def test_below_airflow_33_it_looks_too(self, sandbox: RunningSandbox) -> None:
+        sandbox.faults([fault("mdi", reset=True, when="after")])
+        send("mdi", "Once")
+        assert sent(sandbox, "mdi") == ["Once"]
+
+    def test_when_every_attempt_is_cut(self, sandbox: RunningSandbox, store: FileStore) -> None:
+        sandbox.faults([{**fault("sendhub", reset=True), "times": None}])
+        with pytest.raises(ConnectionLost, match="not sent"):
+            send("sendhub", "Once", store)
+        assert sends_asked(sandbox, "sendhub") == 4
+        sandbox.clear_faults()
+        send("sendhub", "Once", store)
+        assert sent(sandbox, "sendhub") == ["Once"]
+
+    def test_a_request_that_is_still_on_its_way_is_waited_for(
+        self, sandbox: RunningSandbox, store: FileStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(once, "SETTLE_S", 1.5)
+        hook = hook_for("mdi_default")
+        hook.tighten(read_timeout=0.3)
+        sandbox.faults([fault("mdi", delay_s=1.0)])
+        with hook:
+            draft = operator_of("mdi", "Late").draft(hook, "an-id")
+            receipt = once.send_once(hook, draft, lambda draft: hook.run(hook.service.send(draft)), context_of(store))
+        assert [message["id"] for message in sandbox.messages("mdi")["sent"]] == [receipt.id]
+
+
+class TestTheNextTry:
+    @pytest.mark.parametrize("service", SERVICES)
+    def test_what_was_sent_is_answered_from_the_record(
+        self, sandbox: RunningSandbox, store: FileStore, service: str
+    ) -> None:
+        first = send(service, "Once", store)
+        asked = len(sandbox.journal())
+        assert send(service, "Once", store) == {**first, "raw": {}}
+        assert len(sandbox.journal()) == asked
+
+    @pytest.mark.parametrize("service", SERVICES)
+    def test_the_record_tells_nothing(self, sandbox: RunningSandbox, store: FileStore, service: str) -> None:
+        secrets = [value for value in sandbox.connections[f"{service}_default"].values() if isinstance(value, str)]
+        send(service, "Private words", store)
+        kept = store.path.read_text()
+        private = ["Private", NUMBER, NUMBER[1:], "robin@", "9d2e@b7f05c38", *secrets[2:]]
+        assert [word for word in private if word in kept] == []
+        [record] = store.all().values()
+        assert set(record) == {"message_id", "digest", "began", "receipt"}
+
+    def test_what_was_refused_is_forgotten(self, sandbox: RunningSandbox, store: FileStore) -> None:
+        sandbox.faults([fault("sendhub", status=400)])
+        with pytest.raises(MessagingError):
+            send("sendhub", "Once", store)
+        assert store.all() == {}
+        send("sendhub", "Once", store)
+        assert sent(sandbox, "sendhub") == ["Once"]
+
+    def test_the_id_is_written_before_the_message_is_sent(self, sandbox: RunningSandbox, store: FileStore) -> None:
+        seen: list[dict[str, Any]] = []
+
+        def watched(draft: Draft) -> Receipt:
+            seen.extend(store.all().values())
+            return Receipt(service="mdi", id="1", status=Status.SENT)
+
+        with hook_for("mdi_default") as hook:
+            once.send_once(hook, operator_of("mdi", "x").draft(hook, "an-id"), watched, context_of(store))
+        assert [(record["message_id"], "receipt" in record) for record in seen] == [("an-id", False)]
+        assert datetime.fromisoformat(seen[0]["began"]) <= datetime.now(UTC)
+
+    def test_an_answer_that_cannot_be_kept_is_still_the_answer(
+        self, sandbox: RunningSandbox, store: FileStore, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        class Full(FileStore):
+            def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+                if "receipt" in value:
+                    raise OSError("full")
+                super().set(key, value)
+
+        full = Full(store.path)
+        send("mdi", "Once", full)
+        assert "could not be kept" in caplog.text
+        send("mdi", "Once", full)
+        assert sent(sandbox, "mdi") == ["Once"]
+
+    @pytest.mark.parametrize("service", WITH_LOOK)
+    def test_a_look_that_fails_is_repeated_by_the_next_try(
+        self, sandbox: RunningSandbox, store: FileStore, service: str
+    ) -> None:
+        lost = fault(service, reset=True, when="after")
+        sandbox.faults([lost, {"service": service, "path": LOOK_PATHS[service], "status": 500}])
+        for _ in range(2):
+            with pytest.raises(DeliveryUnknown, match=f"message id {message_id_for(context_of())}") as caught:
+                send(service, "Once", store)
+            assert not isinstance(caught.value, AirflowFailException)
+        sandbox.clear_faults()
+        receipt = send(service, "Once", store)
+        assert [message["id"] for message in sandbox.messages(service)["sent"]] == [receipt["id"]]
+
+
+class TestWhereASecondIsDropped:
+    """No vendor promises it yet; Go Integrate Me's message-id may well work so."""
+
+    @pytest.fixture(autouse=True)
+    def dropped(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(GoIntegrate, "resend_is_safe", True)
+
+    @pytest.mark.parametrize("when", ["before", "after"])
+    def test_it_is_sent_again_under_the_same_id(self, sandbox: RunningSandbox, store: FileStore, when: str) -> None:
+        sandbox.faults([fault("go_integrate", reset=True, when=when)])
+        receipt = send("go_integrate", "Once", store)
+        ids = [entry["headers"]["message-id"] for entry in sandbox.journal("go_integrate") if entry["method"] == "POST"]
+        assert ids == [receipt["id"]] * 2
+
+    def test_a_refusal_does_not_undo_the_doubt(
+        self, sandbox: RunningSandbox, store: FileStore, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        sandbox.faults([fault("go_integrate", reset=True), fault("go_integrate", status=401)])
+        with pytest.raises(AuthenticationFailed):
+            send("go_integrate", "Once", store)
+        assert "may have sent it" in caplog.text
+        [record] = store.all().values()
+        assert "began" in record
+        send("go_integrate", "Once", store)
+        assert sent(sandbox, "go_integrate") == ["Once"]
+
+
+@pytest.mark.usefixtures("no_look")
+class TestWhereNobodyCanLook:
+    @pytest.mark.parametrize("service", SERVICES)
+    def test_it_fails_on_every_try(self, sandbox: RunningSandbox, store: FileStore, service: str) -> None:
+        sandbox.faults([fault(service, reset=True, when="after")])
+        for _ in range(3):
+            with pytest.raises(DeliveryUnknown, match=message_id_for(context_of())) as caught:
+                send(service, "Once", store)
+            assert isinstance(caught.value, AirflowFailException)
+            assert "Once" not in str(caught.value)
+        assert sent(sandbox, service) == ["Once"]
+        assert sends_asked(sandbox, service) == 1
+
+    def test_below_airflow_33_there_is_no_second_try(self, sandbox: RunningSandbox) -> None:
+        sandbox.faults([fault("mdi", reset=True, when="after")])
+        with pytest.raises(AirflowFailException):
+            send("mdi", "Once")
+
+    @pytest.mark.parametrize("service", SERVICES)
+    def test_resend_sends_again_on_the_next_try(self, sandbox: RunningSandbox, store: FileStore, service: str) -> None:
+        sandbox.faults([fault(service, reset=True)])
+        with pytest.raises(DeliveryUnknown) as caught:
+            send(service, "Twice, perhaps", store, on_unknown="resend")
+        assert not isinstance(caught.value, AirflowFailException)
+        send(service, "Twice, perhaps", store, on_unknown="resend")
+        assert sends_asked(sandbox, service) == 2
+        assert sent(sandbox, service) == ["Twice, perhaps"]
+        send(service, "Twice, perhaps", store, on_unknown="resend")
+        assert sends_asked(sandbox, service) == 2
+
+    def test_anything_else_is_refused(self, sandbox: RunningSandbox, store: FileStore) -> None:
+        with pytest.raises(InvalidInput, match="on_unknown: got 'maybe', expected 'fail' or 'resend'"):
+            send("mdi", "x", store, on_unknown="maybe")
+        assert sandbox.journal() == []
+        assert store.all() == {}
+
+
+class TestAMessageThatHasChanged:
+    def test_is_a_message_of_its_own(
+        self, sandbox: RunningSandbox, store: FileStore, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        receipts = [send("serwersms", text, store) for text in ("One", "Other", "One", "Other")]
+        assert sent(sandbox, "serwersms") == ["One", "Other"]
+        assert [receipt["id"] for receipt in receipts[2:]] == [receipt["id"] for receipt in receipts[:2]]
+        ids = [message["unique_id"] for message in sandbox.messages("serwersms")["sent"]]
+        assert ids[0] == message_id_for(context_of())
+        assert ids[1] != ids[0]
+        assert "not the one that an earlier try has sent" in caplog.text
+        assert {record["message_id"] for record in store.all().values()} == set(ids)
+
+    def test_keeps_the_id_that_the_user_gave_it(self, sandbox: RunningSandbox, store: FileStore) -> None:
+        for text in ("One", "Other"):
+            task = SerwerSmsSendMessageOperator(task_id="a_task", phone=NUMBER, text=text, unique_id="order-17")
+            task.execute(context_of(store))
+        found = [(message["unique_id"], message["text"]) for message in sandbox.messages("serwersms")["sent"]]
+        assert found == [("order-17", "One"), ("order-17", "Other")]
+
+    def test_takes_its_first_place_when_the_first_was_refused(self, sandbox: RunningSandbox, store: FileStore) -> None:
+        sandbox.faults([fault("serwersms", status=400)])
+        with pytest.raises(MessagingError):
+            send("serwersms", "Wrong", store)
+        send("serwersms", "Right", store)
+        [message] = sandbox.messages("serwersms")["sent"]
+        assert message["unique_id"] == message_id_for(context_of())
+
+    def test_mapped_tasks_have_records_and_ids_of_their_own(self, sandbox: RunningSandbox, store: FileStore) -> None:
+        for map_index in (0, 1):
+            operator_of("serwersms", "Same").execute(context_of(store, map_index=map_index))
+        assert len(store.all()) == 2
+        assert len({message["unique_id"] for message in sandbox.messages("serwersms")["sent"]}) == 2
+
+
+EVERYTHING: list[tuple[type[Any], dict[str, Any]]] = [
+    (
+        SendMessageOperator,
+        {"conn_id": "mdi_default", "to": "a", "text": "b", "subject": "c", "in_reply_to": "d", "options": {"e": 1}},
+    ),
+    (GoIntegrateSendMessageOperator, {"message_to": "a", "message_id": "b", "message_expires_after": 60}),
+    (
+        LiquidFilesSendMessageOperator,
+        {
+            "recipients": ["a"],
+            "subject": "b",
+            "message": "c",
+            "cc": ["d"],
+            "bcc": ["e"],
+            "expires_at": "2030-01-01",
+            "expires_after": 1,
+            "send_email": False,
+            "authorization": 1,
+            "private_message": True,
+            "bcc_myself": True,
+        },
+    ),
+    (
+        MdiSendMessageOperator,
+        {
+            "unitid": 1,
+            "channelid": 2,
+            "content": "c",
+            "userid": 3,
+            "replyto": 4,
+            "timeout": 5,
+            "direction": "unittouser",
+        },
+    ),
+    (
+        SerwerSmsSendMessageOperator,
+        {
+            "phone": ["1", "2"],
+            "text": "b",
+            "sender": "c",
+            "date": "2030-01-01",
+            "unique_id": "d",
+            "utf": True,
+            "flash": True,
+            "speed": True,
+            "test": True,
+        },
+    ),
+    (
+        SendHubSendMessageOperator,
+        {
+            "contacts": [1],
+            "groups": [2],
+            "contact_names": ["c"],
+            "group_names": ["d"],
+            "text": "e",
+            "scheduled_at": "2030-02-17T20:29:40-0800",
+        },
+    ),
+]
+
+
+class TestTheDigest:
+    @pytest.mark.parametrize(("operator", "arguments"), EVERYTHING, ids=lambda value: getattr(value, "__name__", ""))
+    def test_every_argument_counts(self, operator: type[Any], arguments: dict[str, Any], tmp_path: Path) -> None:
+        file = str(tmp_path / "file")
+        files = {"attachments": [file], "data": file, "mms": file}
+        (tmp_path / "file").write_text("1")
+        arguments |= {name: value for name, value in files.items() if name in operator.template_fields}
+        elsewhere = {"conn_id", "on_unknown", "fail_on_unsent"} & set(operator.template_fields)
+        assert set(arguments) | elsewhere == set(operator.template_fields)
+
+        def digest(**changes: Any) -> str:
+            task = operator(task_id="a_task", **(arguments | changes))
+            return digest_of(task.draft(None, "an-id"), task.conn_id)
+
+        plain = digest()
+        assert digest() == plain
+        (tmp_path / "other").write_text("1")
+        for name, value in arguments.items():
+            if name in files:
+                other: Any = str(tmp_path / "other")
+            else:
+                other = not value if isinstance(value, bool) else [*value, 7] if isinstance(value, list) else "zzz"
+            assert digest(**{name: other}) != plain, name
+        assert digest(conn_id="other") != plain
+
+    def test_the_content_of_files_counts(self) -> None:
+        drafts = [
+            Draft(to=("a",), message_id="b", attachments=(upload_from_bytes("name", data),)) for data in (b"1", b"2")
+        ]
+        assert digest_of(drafts[0], "c") != digest_of(drafts[1], "c")
+
+    def test_an_option_that_is_not_given_does_not(self) -> None:
+        draft = Draft(to=("a",), message_id="b")
+        assert digest_of(draft, "c") == digest_of(dataclasses.replace(draft, options={"new": None}), "c")
+
+    @pytest.mark.parametrize("options", ["text", [1], {1: "a", "b": 2}, {"a": {1: object}}])
+    def test_what_is_refused_later_does_not_break_it(self, options: Any) -> None:
+        assert len(digest_of(Draft(to=(None,), message_id="b", options=options), "c")) == 64  # type: ignore[arg-type]
+
+
+def test_the_record_survives_json() -> None:
+    now = datetime.now(UTC)
+    receipt = Receipt(service="mdi", id="1", status=Status.SENT, sent_at=now)
+    for record in (
+        Record(message_id="a", digest="b"),
+        Record(message_id="a", digest="b", began=now, ended=now, receipt=receipt),
+    ):
+        assert Record.from_dict(json.loads(json.dumps(record.to_dict()))) == record
+
+
+def test_connection_lost_is_harmless_and_unknown_errors_are_not() -> None:
+    assert not may_have_arrived(ConnectionLost("mdi", "session", "reset"))
+    assert may_have_arrived(MessagingError("anything"))

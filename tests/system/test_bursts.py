@@ -1,0 +1,43 @@
+"""Every message of a burst reaches a DAG run, and no further message has to come for that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+
+from .inboxes import Inbox, Sender
+from .stack import LONG, System, sized
+
+pytestmark = [pytest.mark.system, pytest.mark.newest, pytest.mark.timeout(600)]
+
+PER_SECOND = 5
+LONGEST_S = 30
+
+
+@pytest.mark.parametrize("service", ["sendhub", "mdi"] if LONG else ["sendhub"])
+def test_bursts_reach_dag_runs(system: System, measured: Callable[[str, object], None], service: str) -> None:
+    number = sized(50, 200)
+    inbox = Inbox(system, service)
+    inbox.open()
+    # The heralds' own flush has to be over: it would take the burst's first events along.
+    system.pause(15)
+    with Sender([inbox], number, number / PER_SECOND) as sender:
+        system.wait_for("all are sent", lambda: not sender.busy, 2 * number / PER_SECOND)
+    last = max(inbox.sent.values())
+
+    def reached() -> set[str]:
+        return {id_ for event in inbox.events() if event.runs for id_ in [*event.ids, *event.repeats]}
+
+    def missing() -> set[str]:
+        return set(inbox.sent) - reached()
+
+    try:
+        system.wait_for("every message has reached a run", lambda: not missing(), LONGEST_S)
+    finally:
+        stranded = {id_ for event in inbox.events() if not event.runs for id_ in event.ids} & set(inbox.sent)
+        measured("messages, and those without a run", f"{number} at {PER_SECOND}/s, {len(missing())}")
+        measured("left behind by Airflow, but for the flush", len(stranded))
+        measured("the last one's run after", f"{(datetime.now(UTC) - last).total_seconds():.1f} s")
+        inbox.close()
