@@ -2,7 +2,9 @@
 #
 #   make demo            the five services and Airflow on this machine, every example DAG run once; Ctrl-C ends it
 #   make demo EXIT=1     the same, ends by itself; fails if a run failed
-#   make test            the whole test suite              (ARGS="-k sendhub" goes to pytest)
+#   make test            all tests but those below         (ARGS="-k sendhub" goes to pytest)
+#   make system          killed triggerers, bursts and outages on a real Airflow (five minutes)
+#   make chaos           the same for long, on PostgreSQL  (half an hour; installs Debian's package if there is none)
 #   make lint docs       ruff and mypy; the documentation  (make format puts the code in order)
 #   make bench           what waiting and large files cost  (ten minutes; the machine should be idle)
 #   make constraints     new exact versions for everything above
@@ -23,7 +25,7 @@ OLDEST := 3.1.8
 PIP_INSTALL := -m pip install -qq --progress-bar off
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest lint ruff mypy format docs bench install constraints clean
+.PHONY: help demo test test-oldest system chaos postgresql lint ruff mypy format docs bench install constraints clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -32,7 +34,18 @@ demo: .venv/.installed
 	@.venv/bin/python -m scripts.demo $(if $(filter-out 0,$(EXIT)),--exit) $(ARGS)
 
 test: .venv/.installed-test
-	.venv/bin/python -m pytest $(ARGS)
+	.venv/bin/python -m pytest -m "not system" $(ARGS)
+
+system: .venv/.installed-test
+	.venv/bin/python -m pytest -s tests/system $(ARGS)
+
+chaos: .venv/.installed-test .venv/.installed-chaos postgresql
+	SYSTEM_TESTS=long .venv/bin/python -m pytest -s tests/system $(ARGS)
+
+# No service is wanted, only the programs: in run level 1 Debian starts none.
+postgresql:
+	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
+		{ apt-get update -qq && RUNLEVEL=1 apt-get install -qq -y --no-install-recommends postgresql; }
 
 test-oldest: .venv-oldest/.installed
 	.venv-oldest/bin/python -m pytest -m "not newest and not system" $(ARGS)
@@ -89,8 +102,8 @@ install: .venv/.installed .venv/.installed-test .venv/.installed-lint .venv/.ins
 
 # To move to other versions of Airflow: change OLDEST here, or say make constraints NEWEST=3.3.3.
 constraints:
-	PYTHON="$(PYTHON)" sh scripts/constraints.sh constraints.txt "$(or $(NEWEST),3.3.2)" test lint docs bench build
+	PYTHON="$(PYTHON)" sh scripts/constraints.sh constraints.txt "$(or $(NEWEST),3.3.2)" test lint docs bench chaos build
 	PYTHON="$(PYTHON)" sh scripts/constraints.sh constraints-oldest.txt "$(OLDEST)" test build
 
 clean:
-	rm -rf .venv .venv-oldest .demo dist build docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oldest .demo .system dist build docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -243,21 +243,22 @@ class DeliveryFailed(MessagingError):
 
 
 class PartiallySent(MessagingError):
-    """Some recipients of one send were not accepted. To the others the message goes out: it is not to be sent again.
+    """Some recipients or messages were not accepted. The others are on their way: they are not to be sent again.
 
     :param service: Connection type of the service.
-    :param results: One per recipient, in the order in which they were given: a dictionary with ``accepted`` and, where
+    :param results: One per recipient or message, in the order in which they were given: a dictionary with ``accepted`` and, where
         the service says it, ``id``, ``status`` and ``error_code``; never the recipient itself.
+    :param what: What they are. Default ``"recipients"``.
     """
 
-    def __init__(self, service: str, results: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, service: str, results: Sequence[Mapping[str, Any]], *, what: str = "recipients") -> None:
         self.service = service
         self.results = [dict(result) for result in results]
         missing = [(place, result) for place, result in enumerate(results, 1) if not result["accepted"]]
         shown = [f"{place} (code {result.get('error_code') or 'unknown'})" for place, result in missing]
         more = ", …" if len(shown) > _MOST_SHOWN else ""
         super().__init__(
-            f"{service}: {len(missing)} of {len(results)} recipients were not accepted, by their place in the list: "
+            f"{service}: {len(missing)} of {len(results)} {what} were not accepted, by their place in the list: "
             f"{', '.join(shown[:_MOST_SHOWN])}{more}"
         )
 
@@ -280,6 +281,10 @@ def to_dict(error: MessagingError) -> dict[str, object]:
 def _plain(value: object) -> object:
     if isinstance(value, str):
         return str(value)
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
     return value if value is None or isinstance(value, int | float) else repr(value)
 
 

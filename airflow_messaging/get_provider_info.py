@@ -130,10 +130,8 @@ CONNECTION_TYPES = {
             login="User name",
             password="Password",  # noqa: S106 - a label
             base_url="https://api2.serwersms.pl",
-            fields=(
-                Field("bearer_token", "Bearer token", "The password is a token of the API", "boolean", default=False),
-            ),
-            login_unless="bearer_token",
+            fields=(Field("bearer", "Bearer token", "The password is a token of the API", "boolean", default=False),),
+            login_unless="bearer",
         ),
         ConnectionType(
             type="sendhub",

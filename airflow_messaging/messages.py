@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, BinaryIO, Self, cast
 
-from airflow_messaging.exceptions import InvalidInput, Shown
+from airflow_messaging.exceptions import InvalidInput, MessagingError, Shown
 
 JsonDict = dict[str, Any]
 
@@ -294,6 +294,35 @@ class Receipt:
         except (KeyError, TypeError, ValueError):
             raise InvalidInput("receipt", Shown("a damaged receipt"), "the JSON of Receipt.to_dict()") from None
         return cls(**fields)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one of many messages: either a receipt or an error.
+
+    :param receipt: What the service answered.
+    :param error: Why there is no receipt. After ``DeliveryUnknown``, ``ServiceUnavailable`` and ``ProtocolError`` the
+        message may have been sent all the same.
+    """
+
+    receipt: Receipt | None = None
+    error: MessagingError | None = None
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the service has taken the message."""
+        return self.receipt is not None and self.receipt.status is not Status.FAILED
+
+    def to_dict(self) -> JsonDict:
+        """Return the outcome as plain JSON, ready for XCom, without texts and phone numbers.
+
+        :return: ``accepted``, and the fields of the receipt without ``raw``, or the error's type as ``error_code`` and
+            its words as ``error``.
+        """
+        if self.receipt is not None:
+            return {"accepted": self.accepted, **dataclasses.replace(self.receipt, raw={}).to_dict()}
+        error_code = type(self.error).__name__
+        return {"accepted": False, "id": None, "status": None, "error_code": error_code, "error": str(self.error)}
 
 
 def _known_fields(cls: type[Any], data: Mapping[str, Any], what: str) -> JsonDict:

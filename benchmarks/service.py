@@ -1,14 +1,17 @@
-"""A service for the benchmarks: as little of SendHub and Go Integrate Me as a wait needs; the client is measured.
+"""A service for the benchmarks: as little of SendHub and Go Integrate Me as it takes; the client is measured.
 
-    python benchmarks/service.py        prints its URL, ends on SIGTERM
+    python benchmarks/service.py [certificate and key]        prints its URL, ends on SIGTERM
 
 ``POST /arrive`` lets one message arrive everywhere; ``GET /count`` says how many requests came, and when
-the message was first handed out.
+the message was first handed out. Whatever is sent is accepted. With a file that holds a certificate and its key, it
+speaks TLS.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ssl
+import sys
 import time
 from datetime import UTC, datetime
 
@@ -57,6 +60,18 @@ class Service:
         }
         return web.json_response({"objects": [{**message, "sent": self.arrived_at}]})
 
+    async def send(self, request: web.Request) -> web.Response:
+        self.requests += 1
+        asked = await request.json()
+        sent = {
+            "id": str(self.requests),
+            "contacts": asked["contacts"],
+            "text": asked["text"],
+            "acknowledgment": "Your message is being sent.",
+            "sent": "2026-01-01T00:00:00",
+        }
+        return web.json_response(sent, status=201)
+
     async def peer(self, _: web.Request) -> web.Response:
         """What a generic HTTP sensor can wait for: 404 until there is something."""
         self.requests += 1
@@ -88,6 +103,7 @@ def application() -> web.Application:
             web.get("/count", service.count),
             web.get("/sendhub/v1/inbox/", service.inbox),
             web.get("/sendhub/v1/threads/{id}", service.thread),
+            web.post("/sendhub/v1/messages/", service.send),
             web.get("/peer", service.peer),
             web.get("/go-integrate/1/list-messages", service.listed),
             web.get("/go-integrate/1/wait-next-message/{link}", service.wait_next),
@@ -96,15 +112,23 @@ def application() -> web.Application:
     return app
 
 
-async def main() -> None:
+def tls(certificate: str) -> ssl.SSLContext:
+    """Return the server's side of TLS."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    return context
+
+
+async def main(*certificates: str) -> None:
     """Serve until the process is ended."""
     runner = web.AppRunner(application(), access_log=None)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, backlog=4096)
+    context = tls(*certificates) if certificates else None
+    site = web.TCPSite(runner, "127.0.0.1", 0, backlog=4096, ssl_context=context)
     await site.start()
-    print(f"http://127.0.0.1:{runner.addresses[0][1]}", flush=True)
+    print(f"{'https' if context else 'http'}://127.0.0.1:{runner.addresses[0][1]}", flush=True)
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(*sys.argv[1:]))

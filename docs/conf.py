@@ -51,7 +51,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"airflow\.(sdk|triggers|providers)\..*"),
     ("py:class", r"(abc|collections\.abc|datetime|enum|ssl)\..*"),
     # Imported for type checkers only, so that they keep their short names.
-    ("py:class", r"(Context|JsonDict|PokeReturnValue|SharedStreamProducer|Waiter|datetime)"),
+    ("py:class", r"(Context|JsonDict|PokeReturnValue|RetryDecision|SharedStreamProducer|Waiter|datetime)"),
     # Type variables.
     ("py:(class|obj)", r"airflow_messaging\..*\.[ST]"),
     # Fields of dataclasses whose types have a comma inside are looked up in two halves.

@@ -20,6 +20,7 @@ from airflow_messaging.exceptions import (
     MessagingError,
     NotFound,
     Overloaded,
+    PartiallySent,
     ProtocolError,
     RateLimited,
     ServiceError,
@@ -54,6 +55,7 @@ ERRORS: list[MessagingError] = [
     DeliveryUnknown("mdi", "messages", "ReadTimeout"),
     MessageTooLarge("mdi", "messages", 5),
     DeliveryFailed("serwersms", "abc"),
+    PartiallySent("serwersms", [{"accepted": True, "id": "a"}, {"accepted": False, "error_code": "4100"}]),
 ]
 
 

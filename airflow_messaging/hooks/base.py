@@ -7,7 +7,6 @@ import asyncio
 import dataclasses
 import functools
 import json
-import uuid
 from collections.abc import Coroutine, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Generic, Self, TypeVar
@@ -19,13 +18,13 @@ from asgiref.sync import sync_to_async
 from airflow_messaging.exceptions import InvalidInput, MessagingError, Shown
 from airflow_messaging.get_provider_info import CONNECTION_TYPES, extra_fields, ui_field_behaviour
 from airflow_messaging.hooks.downloads import directory_for, download_all
+from airflow_messaging.hooks.drafts import draft_of
 from airflow_messaging.hooks.settings import Settings, read_settings
-from airflow_messaging.messages import Draft, Message, Receipt, Status, Upload, as_recipients
+from airflow_messaging.messages import Message, Outcome, Receipt, Status
 from airflow_messaging.services.base import Call, Flow, Service
 from airflow_messaging.services.receiving import Batch, Cursor, poll
 from airflow_messaging.services.selecting import Wanted
 from airflow_messaging.transport.blocking import BlockingTransport
-from airflow_messaging.transport.files import upload_from_path
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Service)
@@ -225,16 +224,48 @@ class MessagingHook(BaseHook, Generic[S]):
         :raises InvalidInput: If an argument breaks a rule; nothing was sent then.
         :raises DeliveryUnknown: If no answer came: the message may have been sent, and is not sent again.
         """
-        draft = Draft(
-            to=as_recipients(to),
-            text=text,
+        draft = draft_of(
+            to,
+            text,
             subject=subject,
-            attachments=tuple(as_upload(item) for item in attachments),
+            attachments=attachments,
             in_reply_to=in_reply_to,
-            message_id=message_id or new_message_id(),
-            options=options or {},
+            message_id=message_id,
+            options=options,
         )
         return self.run(self.service.send(draft))
+
+    def send_many(self, messages: Iterable[Mapping[str, Any]], *, concurrency: int = 20) -> list[Outcome]:
+        """Send many messages, several at a time.
+
+        All are checked before the first is sent. Then each is sent once, and the service's pauses and
+        ``max_per_second`` are kept.
+
+        **Delivery**: a message without an answer, such as one with ``DeliveryUnknown``, is not sent again. Once the
+        service has refused the credentials, those that are left are not sent: they have that error, too.
+
+        :param messages: Mappings with the arguments of :meth:`send`.
+        :param concurrency: How many may be on their way at a time. Default 20.
+        :return: One outcome per message, in the same order.
+        :raises InvalidInput: If a message breaks a rule; its position, from 0, is in the field. Nothing was sent then.
+        :raises UnsupportedFeature: If the service cannot express a message; nothing was sent then.
+        """
+        from airflow_messaging.hooks.many import check_messages, send_drafts
+
+        _refuse_on_event_loop()
+        return send_drafts(self, check_messages(self.service, messages), concurrency=concurrency)
+
+    async def asend_many(self, messages: Iterable[Mapping[str, Any]], *, concurrency: int = 20) -> list[Outcome]:
+        """Do what :meth:`send_many` does, on an event loop, inside ``async with``.
+
+        **Delivery**: as :meth:`send_many` says. Of the messages that were on their way when this was cancelled nobody
+        knows whether they were sent.
+        """
+        from airflow_messaging.hooks.many import asend_drafts, check_messages
+
+        transport = self.async_transport
+        drafts = await asyncio.to_thread(check_messages, self.service, messages)
+        return await asend_drafts(transport, drafts, concurrency=concurrency)
 
     def poll(self, cursor: Cursor | None = None, *, limit: int | None = None, wanted: Wanted | None = None) -> Batch:
         """Ask once what has been received.
@@ -316,29 +347,6 @@ class MessagingHook(BaseHook, Generic[S]):
 def utcnow() -> datetime:
     """Return the present time: the clock that is injected into the services."""
     return datetime.now(UTC)
-
-
-def new_message_id() -> str:
-    """Return a random client's message id."""
-    return str(uuid.uuid4())
-
-
-def as_upload(source: Any, *, field: str = "attachments") -> Upload:
-    """Return an upload of a file.
-
-    :param source: An :class:`~airflow_messaging.messages.Upload`, a path as text, or an ``ObjectStoragePath``.
-    :param field: Name of the argument.
-    :raises InvalidInput: If the file cannot be read.
-    """
-    if isinstance(source, Upload):
-        return source
-    from airflow.sdk import ObjectStoragePath
-
-    if isinstance(source, str):
-        if not source.strip():
-            raise InvalidInput(field, source, "the path of a file")
-        source = ObjectStoragePath(source)
-    return upload_from_path(source, field=field)
 
 
 def _parse_extra(connection: Any) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_messaging.hooks.base import MessagingHook, as_upload, new_message_id, utcnow
+from airflow_messaging.hooks.base import MessagingHook, utcnow
+from airflow_messaging.hooks.drafts import as_upload, new_message_id
 from airflow_messaging.hooks.settings import Settings
 from airflow_messaging.messages import Message, Receipt
 from airflow_messaging.services.go_integrate import DEFAULT_EXPIRY_S, GoIntegrate

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any
 
-from airflow_messaging.hooks.base import MessagingHook, as_upload, utcnow
+from airflow_messaging.hooks.base import MessagingHook, utcnow
+from airflow_messaging.hooks.drafts import as_upload
 from airflow_messaging.hooks.settings import Settings
 from airflow_messaging.messages import Attachment, Message, Receipt
 from airflow_messaging.services.liquidfiles import LiquidFiles

@@ -16,7 +16,7 @@ from airflow_messaging.services.serwersms_wire import Limit
 class SerwerSmsHook(MessagingHook[SerwerSms]):
     """SMS out, SMS and MMS in.
 
-    Connection fields: ``login`` and ``password``; or, with ``bearer_token`` in ``extra``, a token of the API as the
+    Connection fields: ``login`` and ``password``; or, with ``bearer`` in ``extra``, a token of the API as the
     password and no login.
 
     :param conn_id: The connection. Default ``serwersms_default``.
@@ -30,7 +30,7 @@ class SerwerSmsHook(MessagingHook[SerwerSms]):
         """Build the service from the connection's settings."""
         credentials = (
             {"token": settings.password}
-            if settings.extra["bearer_token"]
+            if settings.extra["bearer"]
             else {"username": settings.login, "password": settings.password}
         )
         return SerwerSms(settings.base_url, **credentials, clock=utcnow, zone=settings.zone)

@@ -167,7 +167,7 @@ class MessageNotifier(BaseNotifier):
         ]
 
     def _message_id(self, occasion: wording.Occasion, to: tuple[str, ...], text: str, subject: str | None) -> str:
-        from airflow_messaging.hooks.base import new_message_id
+        from airflow_messaging.hooks.drafts import new_message_id
         from airflow_messaging.operators.base import stable_message_id
 
         identity = occasion.identity()

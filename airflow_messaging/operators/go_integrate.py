@@ -54,7 +54,7 @@ class GoIntegrateSendMessageOperator(SendOperator):
 
     def draft(self, hook: Any, message_id: str) -> Draft:
         """Return the message in the words shared by all services."""
-        from airflow_messaging.hooks.base import as_upload
+        from airflow_messaging.hooks.drafts import as_upload
         from airflow_messaging.messages import Draft
 
         return Draft(

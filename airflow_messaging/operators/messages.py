@@ -75,18 +75,16 @@ class SendMessageOperator(SplittingOperator):
 
     def draft(self, hook: Any, message_id: str) -> Draft:
         """Return the message in the words shared by all services."""
-        from airflow_messaging.hooks.base import as_upload
-        from airflow_messaging.messages import Draft, as_recipients
+        from airflow_messaging.hooks.drafts import draft_of
 
-        files = [self.attachments] if isinstance(self.attachments, str) else self.attachments
-        return Draft(
-            to=as_recipients(self.to),
-            text=self.text,
+        return draft_of(
+            self.to,
+            self.text,
             subject=self.subject,
-            attachments=tuple(as_upload(file) for file in files),
+            attachments=self.attachments,
             in_reply_to=self.in_reply_to,
             message_id=message_id,
-            options=self.options or {},
+            options=self.options,
         )
 
 

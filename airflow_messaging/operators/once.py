@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
@@ -114,11 +114,21 @@ def send_once(
     :raises DeliveryUnknown: If the message may have been sent, and is not sent again.
     :raises MessagingError: As ``send`` does; the message has not been sent then, unless an earlier try has.
     """
-    if on_unknown not in ("fail", "resend"):
-        raise InvalidInput("on_unknown", on_unknown, "'fail' or 'resend'")
+    resend = may_resend(on_unknown)
     store = context.get("task_state_store")
     entry = _Entry(store, draft, digest_of(draft, hook.conn_id), keep_id=keep_id)
-    return _Sending(hook, entry, send, resend=on_unknown == "resend").run()
+    return Sending(hook, entry, send, resend=resend).run()
+
+
+def may_resend(on_unknown: str) -> bool:
+    """Say whether a message that may have been sent is to be sent again.
+
+    :param on_unknown: ``"fail"`` or ``"resend"``.
+    :raises InvalidInput: If it is neither.
+    """
+    if on_unknown not in ("fail", "resend"):
+        raise InvalidInput("on_unknown", on_unknown, "'fail' or 'resend'")
+    return on_unknown == "resend"
 
 
 def digest_of(draft: Draft, conn_id: str) -> str:
@@ -145,8 +155,25 @@ def may_have_arrived(error: MessagingError) -> bool:
     return not isinstance(error, InvalidInput | UnsupportedFeature | ConnectFailed | ConnectionLost | ServiceError)
 
 
+class Entry(Protocol):
+    """The record of one message, and where it is kept."""
+
+    draft: Draft
+    record: Record
+
+    @property
+    def outlives_the_process(self) -> bool:
+        """Whether the next try will find it."""
+
+    def write(self, **changes: Any) -> None:
+        """Change the record and keep it."""
+
+    def forget(self) -> None:
+        """Keep no record: the message has not been sent."""
+
+
 class _Entry:
-    """The record of one message and where it is kept: in Airflow's task state store, where there is one."""
+    """A record with a key of its own in Airflow's task state store, where there is one."""
 
     def __init__(self, store: Any, draft: Draft, digest: str, *, keep_id: bool) -> None:
         self._store = store
@@ -185,11 +212,17 @@ class _Entry:
         return Record.from_dict(kept) if kept else None
 
 
-class _Sending:
-    """One try of a task to send one message."""
+class Sending:
+    """One try of a task to send one message.
+
+    :param hook: The connection.
+    :param entry: What is known of the message.
+    :param send: Sends the draft that it is given.
+    :param resend: Whether to send again what an earlier try may have sent, and what cannot be looked for.
+    """
 
     def __init__(
-        self, hook: MessagingHook[Any], entry: _Entry, send: Callable[[Draft], Receipt], *, resend: bool
+        self, hook: MessagingHook[Any], entry: Entry, send: Callable[[Draft], Receipt], *, resend: bool
     ) -> None:
         self._hook = hook
         self._entry = entry
@@ -197,34 +230,45 @@ class _Sending:
         self._resend = resend
         self._in_doubt = entry.record.began is not None
 
-    def run(self) -> Receipt:
+    def run(self, problem: MessagingError | None = None) -> Receipt:
+        """Send the message, unless it has been sent.
+
+        :param problem: What the first attempt of this try has ended with. Default: it has not been made.
+        :raises DeliveryUnknown: If the message may have been sent, and is not sent again.
+        """
         record = self._entry.record
         if record.receipt is not None:
             log.info("Message %s has been sent by an earlier try, and is not sent again", record.receipt.id)
             return record.receipt
-        if self._in_doubt:
+        if self._in_doubt and problem is None:
             found = self._look_after(self._unknown("an earlier attempt ended without an answer"), resend=self._resend)
             if found is not None:
                 return self._sent(found)
         for attempts_left in reversed(range(self._hook.settings.transport.attempts)):
-            if self._in_doubt:
-                time.sleep(RESEND_PAUSE_S)
-            self._entry.write(began=self._entry.record.began or self._now(), ended=None)
-            try:
-                return self._sent(self._send(self._entry.draft))
-            except MessagingError as error:
-                problem = error
+            if problem is None:
+                try:
+                    return self._sent(self._attempt())
+                except MessagingError as error:
+                    problem = error
             if not may_have_arrived(problem):
                 self._refused()
                 raise problem
             self._in_doubt = True
-            self._entry.write(ended=self._now())
+            if self._entry.record.ended is None:
+                self._entry.write(ended=self._now())
             found = self._look_after(problem)
             if found is not None:
                 return self._sent(found)
             if not attempts_left or not isinstance(problem, DeliveryUnknown):
-                break
-        raise problem if self._in_doubt else _repeatable(problem)
+                raise problem if self._in_doubt else _repeatable(problem)
+            problem = None
+        raise AssertionError("the last attempt either returns or raises")
+
+    def _attempt(self) -> Receipt:
+        if self._in_doubt:
+            time.sleep(RESEND_PAUSE_S)
+        self._entry.write(began=self._entry.record.began or self._now(), ended=None)
+        return self._send(self._entry.draft)
 
     def _sent(self, receipt: Receipt) -> Receipt:
         try:
@@ -245,7 +289,7 @@ class _Sending:
         if self._hook.service.resend_is_safe:
             return None
         try:
-            found = self._look()
+            found = self.look()
         except MessagingError as failure:
             problem = failure
         else:
@@ -264,18 +308,20 @@ class _Sending:
             for_good=hopeless and not self._resend,
         ) from error
 
-    def _look(self) -> Receipt | None:
+    def look(self) -> Receipt | None:
+        """Look at the service for what an attempt has sent, until none can be on its way any more."""
         service, record = self._hook.service, self._entry.record
-        if not service.skew_known:
-            self._hook.run(service.check())
         began, now = record.began or self._now(), self._now()
-        since = began + timedelta(seconds=service.skew_s - MARGIN_S)
         # Of a process that was killed nobody knows when: it may have been a moment ago.
         passed = (now - (record.ended or now)).total_seconds()
         settled = time.monotonic() + min(max(SETTLE_S - passed, 0.0), SETTLE_S)
         while True:
-            looked = time.monotonic()
+            looked, clock_known = time.monotonic(), service.skew_known
+            since = began + timedelta(seconds=service.skew_s - MARGIN_S)
             found: Receipt | None = self._hook.run(service.find_sent(self._entry.draft, since=since))
+            if service.skew_known and not clock_known:
+                # By a clock that differs, "since" may have taken in an older message.
+                continue
             if found is not None or looked >= settled:
                 return found
             time.sleep(max(settled - time.monotonic(), 0.0))

@@ -79,7 +79,7 @@ class SendHubSendMessageOperator(SplittingOperator, SendOperator):
 
     def draft(self, hook: Any, message_id: str) -> Draft:
         """Return the message in the words shared by all services."""
-        from airflow_messaging.hooks.base import as_upload
+        from airflow_messaging.hooks.drafts import as_upload
         from airflow_messaging.messages import Draft, as_recipients
 
         options: dict[str, Any] = {

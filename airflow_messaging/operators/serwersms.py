@@ -135,8 +135,10 @@ class SerwerSmsSendMessageOperator(SplittingOperator, SendOperator):
 
         answer = receipt.raw
         if "items" not in answer:
-            # It was an earlier try that got the answer.
-            reports = hook.run(hook.service.messages_reports_all(unique_id=draft.message_id))
+            # It was an earlier try that got the answer, perhaps under another id, if the message has changed since.
+            first = hook.run(hook.service.messages_reports_all(id=receipt.id))
+            unique_id = first[0].raw.get("unique_id") if first else None
+            reports = hook.run(hook.service.messages_reports_all(unique_id=unique_id or draft.message_id))
             answer = {"items": [report.raw for report in reports]}
         found = recipients(Reader(self.conn_type, "messages/send_sms", answer), draft.to)
         return [one.to_dict() for one in found or [Recipient(phone=number) for number in draft.to]]
@@ -151,7 +153,8 @@ class SerwerSmsSendMessageOperator(SplittingOperator, SendOperator):
     def execute(self, context: Context) -> Any:
         """Send the message, and say of each of several recipients whether it was accepted.
 
-        :raises AirflowFailException: If one was not, and ``fail_on_unsent`` is set.
+        If one was not and ``fail_on_unsent`` is set, it ends in ``AirflowFailException``, with what it would have
+        returned in XCom.
         """
         from airflow.providers.common.compat.sdk import AirflowFailException
 

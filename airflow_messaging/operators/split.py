@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_messaging.operators.base import SendOnceOperator, message_id_for, stable_message_id
 
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from airflow_messaging.exceptions import MessagingError
     from airflow_messaging.messages import Draft, Receipt
-
-Result = dict[str, Any]
 
 
 class SplittingOperator(SendOnceOperator):
@@ -46,7 +44,7 @@ class SplittingOperator(SendOnceOperator):
         next(flow)
         flow.close()
 
-    def results(self, hook: Any, draft: Draft, receipt: Receipt) -> list[Result]:
+    def results(self, hook: Any, draft: Draft, receipt: Receipt) -> list[dict[str, Any]]:
         """Say of each recipient of one message what became of it."""
         from airflow_messaging.messages import Status
 
@@ -90,10 +88,12 @@ class SplittingOperator(SendOnceOperator):
             drafts.append(dataclasses.replace(batch, message_id=stable_message_id(identity, seen[identity])))
         return drafts
 
-    def _send_all(self, hook: Any, drafts: list[Draft], context: Context) -> tuple[list[Result], list[MessagingError]]:
+    def _send_all(
+        self, hook: Any, drafts: list[Draft], context: Context
+    ) -> tuple[list[dict[str, Any]], list[MessagingError]]:
         from airflow_messaging.exceptions import AuthenticationFailed, MessagingError, is_passing
 
-        results: list[Result] = []
+        results: list[dict[str, Any]] = []
         errors: list[MessagingError] = []
         for position, draft in enumerate(drafts):
             try:
@@ -112,24 +112,43 @@ class SplittingOperator(SendOnceOperator):
 
         return send_once(hook, draft, lambda draft: self.send(hook, draft), context, on_unknown=self.on_unknown)
 
-    def fail(self, service: str, results: list[Result], errors: list[MessagingError], context: Context) -> None:
+    def fail(self, service: str, results: list[dict[str, Any]], errors: list[MessagingError], context: Context) -> None:
         """Fail, because some of the results are failures."""
-        from airflow.providers.common.compat.sdk import AirflowFailException
-
-        from airflow_messaging.exceptions import PartiallySent
-
-        if not any(result["accepted"] for result in results) and len({type(error) for error in errors}) == 1:
-            raise errors[-1]
-        context["ti"].xcom_push(key="return_value", value=results)
-        problem = PartiallySent(service, results)
-        # The last one is what ended the sending, if anything has.
-        problem.__cause__ = errors[-1] if errors else None
-        if context.get("task_state_store") is None:
-            # Nothing tells a retry who has been sent to.
-            raise AirflowFailException(str(problem)) from problem
-        raise problem
+        fail_in_part(service, results, errors, context)
 
 
-def _failed(hook: Any, drafts: list[Draft], reason: str) -> list[Result]:
+def fail_in_part(
+    service: str,
+    results: list[dict[str, Any]],
+    errors: list[MessagingError],
+    context: Context,
+    *,
+    what: str = "recipients",
+) -> NoReturn:
+    """Fail, because some of the results are failures; the results are in XCom all the same.
+
+    :param service: Connection type of the service.
+    :param results: One per recipient or message, with ``accepted``.
+    :param errors: What the failures came from, that which tells whether another try helps at the end.
+    :param context: The task's context.
+    :param what: What the results are of. Default ``"recipients"``.
+    :raises PartiallySent: Unless all have failed in the same way: then that error is raised.
+    """
+    from airflow.providers.common.compat.sdk import AirflowFailException
+
+    from airflow_messaging.exceptions import PartiallySent
+
+    if not any(result["accepted"] for result in results) and len({type(error) for error in errors}) == 1:
+        raise errors[-1]
+    context["ti"].xcom_push(key="return_value", value=results)
+    problem = PartiallySent(service, results, what=what)
+    problem.__cause__ = errors[-1] if errors else None
+    if context.get("task_state_store") is None:
+        # Nothing tells a retry what has been sent.
+        raise AirflowFailException(str(problem)) from problem
+    raise problem
+
+
+def _failed(hook: Any, drafts: list[Draft], reason: str) -> list[dict[str, Any]]:
     failed = {"accepted": False, "id": None, "status": None, "error_code": reason}
     return [dict(failed) for draft in drafts for _ in hook.service.recipients(draft)]

@@ -23,6 +23,7 @@ from airflow_messaging.exceptions import (
     RateLimited,
     ServiceError,
     ServiceUnavailable,
+    Shown,
     UnsupportedFeature,
 )
 from airflow_messaging.messages import Attachment, Draft, JsonDict, Message, Receipt, Status
@@ -101,6 +102,8 @@ class Service(abc.ABC):
     long_poll: ClassVar[bool] = False
     tells_delivery: ClassVar[bool] = True
     has_subject: ClassVar[bool] = False
+    names_answered: ClassVar[bool] = False
+    """Whether a received message names the one that it answers."""
     longest_text: int | None = None
     """The most characters that a text may have; None where the service names no limit."""
     resend_is_safe: ClassVar[bool] = False
@@ -158,6 +161,16 @@ class Service(abc.ABC):
         """Return all recipients of a message."""
         return list(draft.to)
 
+    def check_answerable(self, draft: Draft) -> None:
+        """Refuse a message whose reply could not be told from other messages."""
+        count = len(self.recipients(draft))
+        require(count == 1, "to", Shown(f"{count} recipients"), "one, since one is to answer")
+
+    def repliers(self, draft: Draft) -> Flow[list[str]]:
+        """Return all forms in which a reply may name its sender, in any case; none if the service names no senders."""
+        return [str(one) for one in draft.to]
+        yield
+
     @abc.abstractmethod
     def message(self, message_id: str) -> Flow[Message]:
         """Look one message up by its id."""
@@ -185,6 +198,11 @@ class Service(abc.ABC):
         raise UnsupportedFeature(self.name, "a read flag")
         yield
 
+    def read_along(self, message: Message) -> Flow[list[Message]]:
+        """Return those unread messages that could not but be marked read together with one."""
+        return []
+        yield
+
     def attachment(self, message: Message, attachment: Attachment) -> Flow[Call[None] | bytes]:
         """Return the call that downloads an attachment, or its bytes where they came with the message."""
         raise UnsupportedFeature(self.name, "attachments")
@@ -195,6 +213,10 @@ class Service(abc.ABC):
     def url(self, request: Request) -> str:
         """Return the absolute URL of a request, without its query parameters."""
         return request.url if "://" in request.url else f"{self.base_url}/{request.url.lstrip('/')}"
+
+    def is_own_request(self, request: Request) -> bool:
+        """Say whether a request goes to the origin of this connection."""
+        return "://" not in request.url or self.is_own(request.url)
 
     def is_own(self, url: str) -> bool:
         """Say whether an absolute URL has the origin of this connection, so that credentials may go there."""

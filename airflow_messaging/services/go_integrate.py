@@ -181,6 +181,11 @@ class GoIntegrate(Service):
         )
         return receipt
 
+    def repliers(self, draft: Draft) -> Flow[list[str]]:
+        """Return nobody: a message that is received does not say which route it comes from."""
+        yield from ()
+        return []
+
     def message(self, message_id: str) -> Flow[Message]:
         """Fetch one message by its link."""
         message: Message = yield self.get_message(message_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -99,8 +100,9 @@ class Response:
         return [value for key, value in self.headers if key.lower() == name.lower()]
 
 
+@functools.lru_cache(maxsize=16)
 def parse_http_date(value: str | None) -> datetime | None:
-    """Read an HTTP date; None if there is none or it cannot be read."""
+    """Read an HTTP date; None if there is none or it cannot be read. All answers of one second have the same."""
     try:
         date = parsedate_to_datetime(value) if value else None
     except (ValueError, IndexError, TypeError):

@@ -55,6 +55,7 @@ class Mdi(Service):
     name = "mdi"
     title = "MDI g8teway"
     has_read_flag = False
+    names_answered = True
 
     def __init__(
         self,
@@ -282,6 +283,12 @@ class Mdi(Service):
             if message.sent_at and message.sent_at >= start and answers.is_the_one(message, fields):
                 return answers.receipt_of(Reader(self.name, "messages", message.raw), self.zone, otherwise_at=start)
         return None
+
+    def check_answerable(self, draft: Draft) -> None:
+        """Refuse, beside several units, a message in a unit's name: users answer that, and to the unit."""
+        super().check_answerable(draft)
+        if draft.options.get("direction") == "unittouser":
+            raise UnsupportedFeature(self.name, "waiting for the reply to a message in a unit's name")
 
     def message(self, message_id: str) -> Flow[Message]:
         """Look one message up."""

@@ -18,18 +18,18 @@ Wanted = Callable[[Message], bool]
 class Selection:
     """What a message must be like; everything given must hold.
 
-    :param sender: Its sender, in the service's own form.
+    :param sender: Its sender, in the service's own form, or several of whom one must be it; case does not count.
     :param contains: A part of its text or subject.
     :param matches: A regular expression that is found in its text or subject.
-    :param in_reply_to: Id of the message that it answers.
+    :param in_reply_to: Id of the message that it answers, or several of which one must be it.
     :param callable: Dotted path of a function that takes the :class:`~airflow_messaging.messages.Message` and says
         whether it is wanted, for example ``my_package.filters.is_order``.
     """
 
-    sender: str | None = None
+    sender: str | list[str] | None = None
     contains: str | None = None
     matches: str | None = None
-    in_reply_to: str | None = None
+    in_reply_to: str | list[str] | None = None
     callable: str | None = None
 
     def to_dict(self) -> JsonDict:
@@ -47,12 +47,12 @@ class Selection:
     def _plain(self) -> Wanted | None:
         if self.sender is None and self.contains is None and self.in_reply_to is None:
             return None
-        sender, contains, in_reply_to = self.sender, self.contains, self.in_reply_to
+        senders, contains, answered = _any_of(self.sender, str.casefold), self.contains, _any_of(self.in_reply_to)
 
         def test(message: Message) -> bool:
             return (
-                (sender is None or message.sender == sender)
-                and (in_reply_to is None or message.in_reply_to == in_reply_to)
+                (senders is None or (message.sender or "").casefold() in senders)
+                and (answered is None or message.in_reply_to in answered)
                 and (contains is None or any(contains in words for words in _words(message)))
             )
 
@@ -85,6 +85,12 @@ class Selection:
         except Exception as error:
             # Its text may well quote the message.
             raise MessagingError(f"{self.callable} failed with {type(error).__name__}") from None
+
+
+def _any_of(given: str | list[str] | None, form: Callable[[str], str] = str) -> frozenset[str] | None:
+    if given is None:
+        return None
+    return frozenset(form(str(one)) for one in (given if isinstance(given, list) else [given]))
 
 
 def _words(message: Message) -> list[str]:

@@ -37,6 +37,8 @@ class SendHub(SendHubAccount):
     title = "SendHub"
     has_read_flag = True
     tells_delivery = False
+    longest_text: int
+    most_recipients: int
 
     # -- endpoints --------------------------------------------------------------------------------------------------
 
@@ -233,6 +235,19 @@ class SendHub(SendHubAccount):
     def recipients(self, draft: Draft) -> list[Any]:
         """Return all contacts and groups that a message goes to."""
         return [*draft.to, *(f"group {group}" for group in wire.listed(draft.options.get("groups") or ()))]
+
+    def check_answerable(self, draft: Draft) -> None:
+        """Refuse groups, names and several contacts."""
+        if any(draft.options.get(name) for name in _WHO):
+            raise UnsupportedFeature(self.name, "waiting for the reply of a group or a name: give a contact in 'to'")
+        super().check_answerable(draft)
+
+    def repliers(self, draft: Draft) -> Flow[list[str]]:
+        """Return the contact's id and number: messages to a number are answered by the contact that has it."""
+        given = str(draft.to[0])
+        book = yield from self.contacts_all()
+        same = [contact for contact in book if given in (contact.id, contact.number)]
+        return sorted({given, *(one for contact in same for one in (contact.id, contact.number) if one)})
 
     def message(self, message_id: str) -> Flow[Message]:
         """Get one message by its id; files of one that came in are looked for in its conversation."""

@@ -33,9 +33,6 @@ class SendHubAccount(Service):
     :param max_text: The longest text in characters. Newer documents say 1600.
     """
 
-    longest_text: int
-    most_recipients: int
-
     def __init__(
         self,
         base_url: str,

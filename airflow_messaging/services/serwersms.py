@@ -1,4 +1,4 @@
-"""SerwerSMS.pl: text messages and MMS, the account's name and password in each request's body.
+"""SerwerSMS.pl: text messages and MMS, the account's name and password in each request's body, or a token beside it.
 
 Incoming messages are unread until a call with ``read=true`` hands them out: that call marks what it returns, and it is
 never returned again. So this module looks without the flag, and sets it only for messages that were dealt with.
@@ -47,6 +47,7 @@ class SerwerSms(SerwerSmsAccount):
     title = "SerwerSMS.pl"
     has_read_flag = True
     keeps_read = False
+    names_answered = True
 
     # -- endpoints --------------------------------------------------------------------------------------------------
 
@@ -280,6 +281,17 @@ class SerwerSms(SerwerSmsAccount):
         reports = yield from self.messages_reports_all(unique_id=draft.message_id)
         return sent.found(reports, draft, since=since, zone=self.zone, now=self.now())
 
+    def check_answerable(self, draft: Draft) -> None:
+        """Refuse, beside several numbers, a message under a name (FULL), which cannot be answered."""
+        super().check_answerable(draft)
+        if draft.options.get("sender"):
+            raise UnsupportedFeature(self.name, "replies to messages with a 'sender'")
+
+    def repliers(self, draft: Draft) -> Flow[list[str]]:
+        """Return the number with and without its plus sign, and with and without the country's prefix."""
+        yield from ()
+        return sent.forms_of(str(draft.to[0]))
+
     def message(self, message_id: str) -> Flow[Message]:
         """Look for a message among the unread ones: the service looks none up by its id."""
         listed = yield from self.messages_recived_all()
@@ -331,6 +343,12 @@ class SerwerSms(SerwerSmsAccount):
                 if not page.more or not new:
                     break
         return oldest_first(extra.values())
+
+    def read_along(self, message: Message) -> Flow[list[Message]]:
+        """Return other unread messages of the same sender and second."""
+        sender, second = wire.place(message)
+        listed = yield from self.messages_recived_all(phone=sender, date_from=second, date_to=second)
+        return [other for other in listed if other.id != message.id]
 
     def attachment(self, message: Message, attachment: Attachment) -> Flow[Call[None] | bytes]:
         """Ask for the message once more, and return the attachment's bytes from it; it must still be unread."""

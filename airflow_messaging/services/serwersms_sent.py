@@ -13,6 +13,7 @@ from airflow_messaging.services.parsing import Reader, latest_reading
 from airflow_messaging.services.serwersms_wire import STATUSES, items
 
 _NATIONAL_DIGITS = 9
+_COUNTRY = "48"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +211,18 @@ def _recipient(number: str, item: Reader) -> Recipient:
         error_code=_word(item, "error_code") or None,
         error_message=without_phone_numbers(words) if words else None,
     )
+
+
+def forms_of(number: str) -> list[str]:
+    """Return all forms in which the service may write a number.
+
+    :param number: The number in one of them; one of nine digits is a Polish one.
+    """
+    digits = _digits(number)
+    home = digits if len(digits) == _NATIONAL_DIGITS else digits.removeprefix(_COUNTRY)
+    if len(home) == _NATIONAL_DIGITS:
+        return [home, f"{_COUNTRY}{home}", f"+{_COUNTRY}{home}"]
+    return [digits, f"+{digits}"]
 
 
 def _word(item: Reader, name: str) -> str:

@@ -14,9 +14,10 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, closing
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import aiohttp
+import tenacity
 import yarl
 from multidict import istr
 
@@ -38,7 +39,7 @@ from airflow_messaging.transport.options import (
 )
 from airflow_messaging.transport.pacing import heed, pauses
 from airflow_messaging.transport.progress import Progress
-from airflow_messaging.transport.retry import pause_before_next
+from airflow_messaging.transport.retry import retrying
 from airflow_messaging.transport.sessions import borrow, give_back
 
 T = TypeVar("T")
@@ -94,16 +95,19 @@ class AsyncTransport:
         :raises TransportError: If no complete answer comes: ``ConnectFailed``, ``ConnectionLost`` or, for a send that
             may have arrived, ``DeliveryUnknown``.
         """
-        tried = 0
-        while True:
-            try:
-                return await self._attempt(call, sink)
-            except MessagingError as error:
-                tried += 1
-                pause = pause_before_next(call, error, tried, self.options)
-                if pause is None:
-                    raise
-            await self._sleep(pause)
+        try:
+            return await self._attempt(call, sink)
+        except MessagingError as error:
+            failed = [error]
+
+        async def attempt() -> T:
+            if failed:
+                # The first attempt has been made: tenacity only has to be told.
+                raise failed.pop()
+            return await self._attempt(call, sink)
+
+        retry = tenacity.AsyncRetrying(**retrying(call, self.options, self._sleep))
+        return cast("T", await retry(attempt))
 
     async def run_flow(self, flow: Flow[T]) -> T:
         """Carry out the calls of a flow one after another.
@@ -133,7 +137,7 @@ class AsyncTransport:
         raise ProtocolError(self.service.name, call.endpoint, f"more than {MAX_REDIRECTS} redirects")
 
     async def _authenticated(self, call: Call[Any], request: Request, sink: SinkFactory | None) -> Response:
-        if not self.service.is_own(self.service.url(request)):
+        if not self.service.is_own_request(request):
             return await self._exchange(call, request, sink)
         flow = self.service.auth_flow(request)
         response: Response | None = None
@@ -157,8 +161,8 @@ class AsyncTransport:
         return response
 
     async def _exchange(self, call: Call[Any], request: Request, sink: SinkFactory | None) -> Response:
-        await self._take_turn(call, request)
         session = await self._open()
+        await self._take_turn(call, request)
         error: MessagingError
         with contextlib.nullcontext() if request.body is None else ExitStack() as opened:
             try:
@@ -195,7 +199,7 @@ class AsyncTransport:
             data=data if data is None or isinstance(data, bytes) else _pieces(data),
             allow_redirects=False,
             timeout=_timeout(self.options.connect_timeout, self.options.read_timeout + request.hold),
-            proxy=self._proxy if self.service.is_own(url) else await asyncio.to_thread(proxy_for, url),
+            proxy=self._proxy if self.service.is_own_request(request) else await asyncio.to_thread(proxy_for, url),
         )
 
     async def _read(self, call: Call[Any], answer: aiohttp.ClientResponse, sink: SinkFactory | None) -> Response:
@@ -214,6 +218,8 @@ class AsyncTransport:
         return Response(status=answer.status, headers=headers, body=bytes(body))
 
     async def _open(self) -> aiohttp.ClientSession:
+        if self._session is not None:
+            return self._session
         async with self._opening:
             if self._session is None:
                 self._proxy = await asyncio.to_thread(proxy_for, self.service.base_url)

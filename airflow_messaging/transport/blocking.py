@@ -13,6 +13,7 @@ from http.cookiejar import DefaultCookiePolicy
 from typing import Any, TypeVar, cast
 
 import requests
+import tenacity
 import urllib3
 from requests.adapters import HTTPAdapter
 
@@ -25,17 +26,18 @@ from airflow_messaging.transport.files import Sink
 from airflow_messaging.transport.options import (
     MAX_REDIRECTS,
     TransportOptions,
+    ca_file_from_environment,
     full_url,
     lost,
     proxy_for,
     redirected,
-    trusted_certificates,
+    shared_tls_context,
     with_own_headers,
 )
 from airflow_messaging.transport.pacing import heed, pauses
 from airflow_messaging.transport.progress import Progress
 from airflow_messaging.transport.redact import keep_queries_out_of_logs
-from airflow_messaging.transport.retry import pause_before_next
+from airflow_messaging.transport.retry import retrying
 
 T = TypeVar("T")
 SinkFactory = Callable[[], Sink]
@@ -74,7 +76,6 @@ class BlockingTransport:
         self._exclusive = threading.Lock()
         self._session = _session(options)
         self._proxy = proxy_for(service.base_url)
-        self._trusted = trusted_certificates(options)
 
     def close(self) -> None:
         """Close all connections."""
@@ -91,16 +92,19 @@ class BlockingTransport:
         :raises TransportError: If no complete answer comes: ``ConnectFailed``, ``ConnectionLost`` or, for a send that
             may have arrived, ``DeliveryUnknown``.
         """
-        tried = 0
-        while True:
-            try:
-                return self._attempt(call, sink)
-            except MessagingError as error:
-                tried += 1
-                pause = pause_before_next(call, error, tried, self.options)
-                if pause is None:
-                    raise
-            self._sleep(pause)
+        try:
+            return self._attempt(call, sink)
+        except MessagingError as error:
+            failed = [error]
+
+        def attempt() -> T:
+            if failed:
+                # The first attempt has been made: tenacity only has to be told.
+                raise failed.pop()
+            return self._attempt(call, sink)
+
+        retry = tenacity.Retrying(**retrying(call, self.options, self._sleep))
+        return retry(attempt)
 
     def run_flow(self, flow: Flow[T]) -> T:
         """Carry out the calls of a flow one after another.
@@ -130,7 +134,7 @@ class BlockingTransport:
         raise ProtocolError(self.service.name, call.endpoint, f"more than {MAX_REDIRECTS} redirects")
 
     def _authenticated(self, call: Call[Any], request: Request, sink: SinkFactory | None) -> Response:
-        if not self.service.is_own(self.service.url(request)):
+        if not self.service.is_own_request(request):
             return self._exchange(call, request, sink)
         flow = self.service.auth_flow(request)
         # If the answer to a login is lost, the call itself has not been sent.
@@ -186,13 +190,12 @@ class BlockingTransport:
             data=cast("Any", data),
         ).prepare()
         url = self.service.url(request)
-        proxy = self._proxy if self.service.is_own(url) else proxy_for(url)
+        proxy = self._proxy if self.service.is_own_request(request) else proxy_for(url)
         # Past Session.send, which reads a redirect's body whole and its address without care, even if not to follow it.
         answer = self._session.get_adapter(prepared.url or url).send(
             prepared,
             stream=True,
             timeout=(self.options.connect_timeout, self.options.read_timeout + request.hold),
-            verify=self._trusted or True,
             proxies={"http": proxy, "https": proxy} if proxy else {},
         )
         opened.callback(answer.close)
@@ -234,17 +237,42 @@ def _session(options: TransportOptions) -> requests.Session:
     # The environment's .netrc must not add credentials, and proxies are looked up once, not per request.
     session.trust_env = False
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    adapter = _Adapter(max_retries=0)
+    ca_file = options.ca_file or ca_file_from_environment()
+    if ca_file is not None:
+        shared_tls_context(ca_file)
+    adapter = _Adapter(ca_file)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     return session
 
 
 class _Adapter(HTTPAdapter):
-    """Sends files in large pieces: http.client's own 16 KiB cost more than hashing."""
+    """Sends files in large pieces (http.client's own 16 KiB cost more than hashing) with the process's TLS context.
+
+    :param ca_file: File or directory of the certificates to trust. Default: the system's.
+    """
+
+    def __init__(self, ca_file: str | None) -> None:
+        super().__init__(max_retries=0)
+        self._ca_file = ca_file
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, blocksize=MEBIBYTE, **kwargs)
+
+    def build_connection_pool_key_attributes(self, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        host, pool = super().build_connection_pool_key_attributes(*args, **kwargs)
+        if host["scheme"] == "https":
+            pool["ssl_context"] = shared_tls_context(self._ca_file)
+        return host, pool
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        if proxy.lower().startswith("https:"):
+            kwargs["proxy_ssl_context"] = shared_tls_context(self._ca_file)
+        return super().proxy_manager_for(proxy, **kwargs)
+
+    def cert_verify(self, *_: Any) -> None:
+        # The context does it. To name the certificates here would load them anew for each connection.
+        pass
 
 
 def _pieces(answer: requests.Response) -> Iterator[bytes]:

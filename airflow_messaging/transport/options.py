@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import os
 import ssl
+import threading
 import urllib.request
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -93,8 +94,10 @@ def redirected(service: Service, call: Call[Any], request: Request, response: Re
 
     :raises ProtocolError: If the redirect leads to plain http, or to an address that cannot be used.
     """
+    if response.status not in (301, 302, 303, 307, 308) or request.method != "GET":
+        return None
     location = response.header("Location")
-    if response.status not in (301, 302, 303, 307, 308) or request.method != "GET" or not location:
+    if not location:
         return None
     try:
         target = urljoin(service.url(request), location)
@@ -126,35 +129,38 @@ def proxy_for(url: str) -> str | None:
     return proxies.get(parts.scheme) or proxies.get("all")
 
 
-def trusted_certificates(options: TransportOptions) -> str | None:
-    """Return the file (or directory) of CA certificates to trust, or None for the system's.
-
-    :raises InvalidInput: If it cannot be read.
-    """
-    ca_file = options.ca_file or ca_file_from_environment()
-    if ca_file is not None:
-        path = Path(ca_file)
-        _check_certificates(ca_file, path.stat().st_mtime_ns if path.exists() else 0)
-    return ca_file
+_loading = threading.Lock()
 
 
-@functools.lru_cache
-def _check_certificates(ca_file: str, _changed_at: int) -> None:
-    """Load the certificates once for each state of the file: every hook asks."""
-    tls_context(ca_file)
+def shared_tls_context(ca_file: str | None) -> ssl.SSLContext:
+    """Return the TLS context for these certificates; loaded once a process for each state of their file.
 
-
-def tls_context(ca_file: str | None) -> ssl.SSLContext:
-    """Load the certificates to trust; it takes tens of milliseconds.
-
+    :param ca_file: File or directory of the certificates to trust. Default: the system's.
     :raises InvalidInput: If they cannot be read.
     """
+    path = Path(ca_file) if ca_file is not None else None
+    changed_at = path.stat().st_mtime_ns if path is not None and path.exists() else 0
+    # It takes tens of milliseconds, so of those who ask at once, one loads.
+    with _loading:
+        return _tls_context(ca_file, changed_at)
+
+
+@functools.lru_cache(maxsize=8)
+def _tls_context(ca_file: str | None, _changed_at: int) -> ssl.SSLContext:
     try:
         if ca_file is not None and Path(ca_file).is_dir():
             return ssl.create_default_context(capath=ca_file)
-        return ssl.create_default_context(cafile=ca_file)
+        return ssl.create_default_context(cafile=ca_file or _instead_of_the_systems())
     except OSError as error:
         raise InvalidInput("ca_file", ca_file, f"a file of CA certificates ({type(error).__name__})") from None
+
+
+def _instead_of_the_systems() -> str | None:
+    """Return the certificates that come with requests, where the system has none."""
+    from requests.certs import where
+
+    system = ssl.get_default_verify_paths()
+    return None if system.cafile or system.capath else where()
 
 
 def ca_file_from_environment(names: Iterable[str] = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")) -> str | None:

@@ -58,7 +58,7 @@ def pauses(
     :param clock: Monotonic seconds.
     :raises RateLimited: If the wait would be longer than ``max_wait``; the service is not asked then.
     """
-    if not service.is_own(service.url(request)):
+    if not service.is_own_request(request):
         return
     account = _account(service, options)
     distance = 1 / options.max_per_second if options.max_per_second and not request.hold else None
@@ -86,7 +86,7 @@ def heed(service: Service, options: TransportOptions, request: Request, response
     :param clock: Monotonic seconds.
     """
     pause = min(service.asked_to_wait(response) or 0.0, LONGEST_PAUSE_S)
-    if pause > 0 and service.is_own(service.url(request)):
+    if pause > 0 and service.is_own_request(request):
         with _lock:
             lane = _lane(_account(service, options), clock())
             lane.paused_until = max(lane.paused_until, clock() + pause)

@@ -1,26 +1,20 @@
 """When a call is tried again, and how long to wait before it: the same answer for both transports.
 
-A loop of a few lines in each transport asks: a retrying object of tenacity's would keep 3 KiB for every open long poll.
+Both make the first attempt without tenacity, whose objects would keep 3 KiB for every open long poll.
 """
 
 from __future__ import annotations
 
-import random
+from collections.abc import Callable
 from typing import Any
 
-from airflow_messaging.exceptions import (
-    ConnectFailed,
-    ConnectionLost,
-    MessagingError,
-    RateLimited,
-    ServiceError,
-    ServiceUnavailable,
-)
+import tenacity
+
+from airflow_messaging.exceptions import ConnectFailed, ConnectionLost, RateLimited, ServiceError, ServiceUnavailable
 from airflow_messaging.services.base import Call
 from airflow_messaging.transport.options import TransportOptions
 
-FIRST_BACKOFF_S = 0.5
-LONGEST_BACKOFF_S = 10.0
+_backoff = tenacity.wait_random_exponential(multiplier=0.5, max=10)
 
 
 def may_repeat(call: Call[Any], error: BaseException, options: TransportOptions) -> bool:
@@ -40,19 +34,23 @@ def may_repeat(call: Call[Any], error: BaseException, options: TransportOptions)
     return isinstance(error, ConnectFailed | RateLimited)
 
 
-def pause_before_next(call: Call[Any], error: MessagingError, tried: int, options: TransportOptions) -> float | None:
-    """Return the seconds to wait before a failed call is sent again, or None if it is not.
+def retrying(call: Call[Any], options: TransportOptions, sleep: Callable[[float], Any]) -> dict[str, Any]:
+    """Return the arguments for ``tenacity.Retrying`` and ``tenacity.AsyncRetrying``.
 
     :param call: The call.
-    :param error: What it ended with.
-    :param tried: How often it has been sent, from 1.
     :param options: Bounds of the connection.
+    :param sleep: How this transport waits.
     """
-    if tried >= options.attempts or not may_repeat(call, error, options):
-        return None
-    asked_for = error.retry_after if isinstance(error, ServiceError) else None
-    return asked_for if asked_for is not None else _backoff(tried)
 
+    def wait(state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        asked_for = error.retry_after if isinstance(error, ServiceError) else None
+        return asked_for if asked_for is not None else _backoff(state)
 
-def _backoff(tried: int) -> float:
-    return random.uniform(0, min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (tried - 1)))
+    return {
+        "stop": tenacity.stop_after_attempt(options.attempts),
+        "wait": wait,
+        "retry": tenacity.retry_if_exception(lambda error: may_repeat(call, error, options)),
+        "sleep": sleep,
+        "reraise": True,
+    }

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import ssl
-import threading
 import weakref
 
 import aiohttp
 
-from airflow_messaging.transport.options import tls_context
+from airflow_messaging.transport.options import shared_tls_context
 
 
 @dataclasses.dataclass(slots=True)
@@ -22,8 +20,6 @@ class _Lent:
     users: int = 0
 
 
-_loading = threading.Lock()
-_contexts: dict[str | None, ssl.SSLContext] = {}
 _lent: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str | None, _Lent]] = weakref.WeakKeyDictionary()
 
 
@@ -33,9 +29,7 @@ async def borrow(ca_file: str | None) -> aiohttp.ClientSession:
     :param ca_file: File or directory of the certificates to trust. Default: the system's.
     :raises InvalidInput: If they cannot be read.
     """
-    context = _contexts.get(ca_file)
-    if context is None:
-        context = await asyncio.to_thread(_load, ca_file)
+    context = await asyncio.to_thread(shared_tls_context, ca_file)
     sessions = _lent.setdefault(asyncio.get_running_loop(), {})
     if ca_file not in sessions:
         session = aiohttp.ClientSession(
@@ -47,14 +41,6 @@ async def borrow(ca_file: str | None) -> aiohttp.ClientSession:
         sessions[ca_file] = _Lent(session)
     sessions[ca_file].users += 1
     return sessions[ca_file].session
-
-
-def _load(ca_file: str | None) -> ssl.SSLContext:
-    """Load the certificates once a process, however many ask at once: it takes tens of milliseconds."""
-    with _loading:
-        if ca_file not in _contexts:
-            _contexts[ca_file] = tls_context(ca_file)
-        return _contexts[ca_file]
 
 
 async def give_back(ca_file: str | None) -> None:

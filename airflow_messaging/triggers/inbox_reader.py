@@ -81,6 +81,7 @@ class InboxReader:
         self._burst = Burst(options["flush_after"])
         self._marked: dict[str, Message] = {}
         self._to_hand_over: list[Message] = []
+        self._ended = False
         self._placed = False
         self._tail_remembered = False
         self._cursor: Cursor
@@ -90,28 +91,35 @@ class InboxReader:
     async def stream(self) -> AsyncIterator[tuple[JsonDict, Receipt]]:
         """Yield events for ever, each with what it takes to acknowledge it. A failing service is asked again."""
         failures = 0
-        while True:
-            try:
-                self._waiter = await self._open()
-                async for item in self._events(self._waiter):
-                    failures = 0
-                    yield item
-            except Exception as error:
-                failures += 1
-                problem = as_messaging_error(error)
-                log.error("%s cannot be watched now, it is tried again: %s", self.conn_id, problem)
-                self._leave()
-                await asyncio.sleep(pause_after(failures, 5.0, problem))
+        try:
+            while True:
+                try:
+                    self._waiter = await self._open()
+                    async for item in self._events(self._waiter):
+                        failures = 0
+                        yield item
+                except Exception as error:
+                    failures += 1
+                    problem = as_messaging_error(error)
+                    log.error("%s cannot be watched now, it is tried again: %s", self.conn_id, problem)
+                    self._leave()
+                    await asyncio.sleep(pause_after(failures, 5.0, problem))
+        finally:
+            self._ended = True
 
     async def settle(self, receipts: list[Receipt]) -> None:
         """Acknowledge events that are stored, oldest first. While the service is out of reach, this goes on trying.
 
+        Nothing is acknowledged any more once the stream has ended: a triggerer that stops must not wait for a service,
+        nor for an Airflow that answers no more. The messages come again.
+
         :raises MessagingError: If that cannot be done; the messages will come again.
         """
         failures = 0
-        while True:
+        while not self._ended:
             try:
-                return await self._settle(receipts)
+                await self._settle(receipts)
+                break
             except MessagingError as error:
                 if not is_passing(error):
                     raise

@@ -76,6 +76,10 @@ class WaitTrigger(BaseTrigger, abc.ABC):
     async def wait(self) -> dict[str, Any]:
         """Wait, and return the payload of the event."""
 
+    async def time_is_over(self) -> dict[str, Any]:
+        """Return the payload of the event if nothing has come in time."""
+        return {"status": "timeout"}
+
     @abc.abstractmethod
     def result(self, payload: dict[str, Any]) -> Any:
         """Return what the task returns, or None if that takes a worker.
@@ -94,7 +98,7 @@ class WaitTrigger(BaseTrigger, abc.ABC):
                 payload = await self.wait()
         except Exception as error:
             if isinstance(error, TimeoutError) and limit.expired():
-                payload = {"status": "timeout"}
+                payload = await self.time_is_over()
             else:
                 payload = {"status": "error", "error": to_dict(as_messaging_error(error))}
         yield await self._event(payload)

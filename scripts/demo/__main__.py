@@ -9,12 +9,15 @@ import sys
 import time
 from pathlib import Path
 
-from scripts.demo import airflow, report
-from scripts.demo.processes import Child, DemoError, Home, Interrupted, Signals, free_ports
+from scripts.demo import report
 from scripts.demo.runs import Run, Runner, explain, wait_for_dags
-from scripts.demo.sandbox import Sandbox, connections
+from scripts.harness import airflow
+from scripts.harness.processes import Child, HarnessError, Home, Interrupted, Signals, free_ports
+from scripts.harness.sandbox import Sandbox, connections
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+# People take their time: at once, and the answer would be there before the wait has reached the triggerer.
+ECHO_DELAY_S = 15
 
 
 def arguments() -> argparse.Namespace:
@@ -54,7 +57,13 @@ class Demo:
         airflow.fresh_home(path, self.home.base / "templates", env, self.signals)
 
         logs = path / "logs"
-        self.sandbox = Sandbox(port=sandbox_port, env=base, cwd=path, log=logs / "sandbox.log")
+        self.sandbox = Sandbox(
+            port=sandbox_port,
+            env=base,
+            cwd=path,
+            log=logs / "sandbox.log",
+            options=("--echo-delay", str(ECHO_DELAY_S)),
+        )
         self.home.remember(self._children())
         env |= connections(sandbox_port, base)
         self.standalone = airflow.Standalone(home=path, port=port, env=env, log=logs / "standalone.log")
@@ -120,7 +129,7 @@ class Demo:
                 say(f"{name} did not end by itself; it was made to.")
         left = [process for child in self._children() for process in child.survivors()]
         if left:
-            raise DemoError(f"these processes would not end: {left}")
+            raise HarnessError(f"these processes would not end: {left}")
         self.home.forget()
         say("Stopped; no process is left.")
 
@@ -145,7 +154,7 @@ def main() -> int:
         # Ending a demo that has shown everything is no failure; cutting one short is.
         if code is None:
             code = 128 + (signals.received or signal.SIGINT)
-    except DemoError as error:
+    except HarnessError as error:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
         code = 1
     return 1 if code is None else code

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from scripts.demo.sandbox import Traffic
+from scripts.harness.sandbox import Traffic
 
 WIDTH = 100
 PLAIN_INTERVAL = 5.0

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from scripts.demo.airflow import Api, Dag
-from scripts.demo.processes import DemoError, Signals
 from scripts.demo.report import Progress
-from scripts.demo.sandbox import Sandbox
+from scripts.harness.api import Api, Dag
+from scripts.harness.processes import HarnessError, Signals
+from scripts.harness.sandbox import Sandbox
 
 PARSE_TIMEOUT = 120
 ASSET_RUN_TIMEOUT = 60
@@ -83,17 +83,17 @@ def wait_for_dags(api: Api, folder: Path, signals: Signals, progress: Progress) 
     """Wait until every file of the folder has been parsed; an import error is the end."""
     expected = dag_files(folder)
     if not expected:
-        raise DemoError(f"no DAG files in {folder}")
+        raise HarnessError(f"no DAG files in {folder}")
     deadline = time.monotonic() + PARSE_TIMEOUT
     while True:
         if errors := api.import_errors():
-            raise DemoError("DAG files that do not import:\n\n" + "\n\n".join(errors))
+            raise HarnessError("DAG files that do not import:\n\n" + "\n\n".join(errors))
         dags = api.dags()
         missing = expected - {dag.file for dag in dags}
         if not missing:
             return sorted(dags, key=lambda dag: dag.dag_id)
         if time.monotonic() > deadline:
-            raise DemoError(f"these files gave no DAG within {PARSE_TIMEOUT} s: {', '.join(sorted(missing))}")
+            raise HarnessError(f"these files gave no DAG within {PARSE_TIMEOUT} s: {', '.join(sorted(missing))}")
         progress.update(f"waiting for DAG files: {len(expected) - len(missing)} of {len(expected)} parsed")
         signals.pause(0.5)
 
@@ -137,7 +137,7 @@ class Runner:
     def _trigger(self, run: Run) -> None:
         try:
             run.run_id = self._api.trigger(run.dag.dag_id)
-        except DemoError as error:
+        except HarnessError as error:
             run.fail(str(error))
 
     def _follow(

@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import json
+import logging
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -124,12 +125,17 @@ class TestSerwerSms:
         assert all(limit.value == 1000 for limit in limits)
 
     def test_a_token_in_place_of_name_and_password(
-        self, make: Callable[[str], Driver], connections: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+        self,
+        make: Callable[[str], Driver],
+        connections: dict[str, Any],
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
+        caplog.set_level(logging.DEBUG)
         connection = {key: value for key, value in connections["serwersms_default"].items() if key != "login"}
 
         def with_password(password: str) -> Driver:
-            changed = {**connection, "password": password, "extra": {"bearer_token": True}}
+            changed = {**connection, "password": password, "extra": {"bearer": True}}
             monkeypatch.setenv("AIRFLOW_CONN_SERWERSMS_DEFAULT", json.dumps(changed))
             return make("serwersms")
 
@@ -141,6 +147,8 @@ class TestSerwerSms:
         with pytest.raises(AuthenticationFailed) as caught:
             refused.run(refused.hook.service.check())
         assert "canary" not in str(caught.value)
+        assert "canary" not in caplog.text
+        assert driver.sandbox.credentials["serwersms"]["token"] not in caplog.text
 
 
 class TestSendHub:

@@ -88,6 +88,15 @@ def test_the_login_must_be_there(conn_type: str) -> None:
         refused(conn_type, "login", login=nothing)
 
 
+@pytest.mark.parametrize("token", [True, "true", "1"])
+def test_a_token_needs_no_login(token: Any) -> None:
+    settings = read("serwersms", login=None, extra={"bearer": token})
+    assert (settings.login, settings.password, settings.extra) == ("", SECRET, {"bearer": True})
+    for no_token in (False, "false", None, ""):
+        refused("serwersms", "login", login=None, extra={"bearer": no_token})
+    refused("serwersms", "password", login=None, password=None, extra={"bearer": token})
+
+
 def test_a_server_of_ones_own_must_be_named() -> None:
     for nothing in (None, "", " "):
         assert "LiquidFiles" in refused("liquidfiles", "host", host=nothing)

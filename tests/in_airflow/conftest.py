@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from airflow_messaging.sandbox import RunningSandbox, running
 from airflow_messaging.transport import retry
 from airflow_messaging.triggers import failures, shared
 
@@ -28,6 +29,21 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failures, "pause_after", lambda *_: 0.1)
     monkeypatch.setattr(shared, "pause_after", lambda *_: 0.1)
+
+
+@pytest.fixture(scope="module")
+def running_silent() -> Iterator[RunningSandbox]:
+    with running(echo=False, hold_s=1.0) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def silent(running_silent: RunningSandbox, connections: Any, monkeypatch: pytest.MonkeyPatch) -> RunningSandbox:
+    """The five services, where nobody answers by themselves; all connections lead there."""
+    running_silent.reset()
+    for conn_id, connection in running_silent.connections.items():
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(connection))
+    return running_silent
 
 
 @pytest.fixture

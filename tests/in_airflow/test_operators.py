@@ -204,7 +204,7 @@ class TestSending:
             "liquidfiles": {"in_reply_to": "1"},
             "mdi": {"attachments": [str(order)]},
             "serwersms": {"subject": "x"},
-            "sendhub": {"attachments": str(order)},
+            "sendhub": {"attachments": [str(order), str(order)]},
         }.items():
             with pytest.raises(UnsupportedFeature, match=service):
                 run(SendMessageOperator, conn_id=f"{service}_default", to="1", text="x", **changes)

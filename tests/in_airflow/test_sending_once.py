@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.usefixtures("airflow_database", "connections"), pytest
 
 
 def run(sandbox: RunningSandbox) -> Any:
-    sandbox.faults([{"service": "go_integrate", "reset": True, "when": "after"}])
+    sandbox.faults([{"service": "go_integrate", "reset": True, "when": "after", "times": 1}])
     return parse(HERE / "dags" / "sending_once.py").dags["sending_once"].test()
 
 
@@ -31,6 +31,8 @@ def test_a_retry_continues(sandbox: RunningSandbox) -> None:
     assert "receipt" not in kept["unknown"]
     assert "Once." not in json.dumps(kept)
     assert "1111" not in json.dumps(kept)
+    clear(finished.run_id)
+    assert records(finished.run_id) == kept
 
 
 def test_on_any_airflow_what_may_have_been_sent_is_not_sent_again(sandbox: RunningSandbox) -> None:
@@ -38,6 +40,18 @@ def test_on_any_airflow_what_may_have_been_sent_is_not_sent_again(sandbox: Runni
     [unknown] = [ti for ti in finished.get_task_instances() if ti.task_id == "unknown"]
     assert (str(unknown.state), unknown.try_number) == ("failed", 1)
     assert len(sandbox.messages("go_integrate")["sent"]) == 1
+
+
+def clear(run_id: str) -> None:
+    from airflow.models.taskinstance import TaskInstance, clear_task_instances
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        instances = session.scalars(select(TaskInstance).where(TaskInstance.run_id == run_id)).all()
+        assert len(instances) == 2
+        clear_task_instances(instances, session)
+        assert {instance.state for instance in instances} == {None}
 
 
 def records(run_id: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import select
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from typing import Literal
 
@@ -16,11 +17,15 @@ Direction = Literal["up", "down"]
 
 @dataclasses.dataclass
 class Cut:
-    """Where to cut: after ``after`` more bytes in one direction, in order (FIN) or at once (RST)."""
+    """Where to cut: after ``after`` more bytes in one direction, in order (FIN) or at once (RST).
+
+    With ``late_s`` the request arrives all the same, so many seconds after the client was cut off.
+    """
 
     direction: Direction
     after: int
     at_once: bool = True
+    late_s: float | None = None
 
 
 class Proxy:
@@ -30,6 +35,7 @@ class Proxy:
         self._target = port
         self._lock = threading.Lock()
         self._cuts: list[Cut] = []
+        self.delivered_late = threading.Event()
         self.passed: dict[Direction, int] = {"up": 0, "down": 0}
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -70,6 +76,10 @@ class Proxy:
                     try:
                         piece = source.recv(65536)
                         cut = self._cut_short(direction, len(piece))
+                        if cut is not None and cut.late_s is not None:
+                            _deliver_late(piece, client, server, cut.late_s)
+                            self.delivered_late.set()
+                            return
                         sink.sendall(piece if cut is None else piece[: cut.after])
                     except OSError:
                         return
@@ -93,6 +103,18 @@ class Proxy:
                 cut.after -= length
                 return None
             return self._cuts.pop(0)
+
+
+def _deliver_late(piece: bytes, client: socket.socket, server: socket.socket, late_s: float) -> None:
+    client.settimeout(0.2)
+    with contextlib.suppress(TimeoutError):
+        while more := client.recv(65536):
+            piece += more
+    _reset_on_close(client)
+    client.close()
+    time.sleep(late_s)
+    server.sendall(piece)
+    server.recv(65536)
 
 
 def _reset_on_close(end: socket.socket) -> None:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from airflow_messaging.operators.messages import SendMessageOperator
+from airflow_messaging.sandbox import RunningSandbox
 
 SERVICES = ("go_integrate", "liquidfiles", "mdi", "serwersms", "sendhub")
 NUMBER = "+48500600700"
@@ -76,3 +77,8 @@ def operator_of(service: str, text: str, **arguments: Any) -> SendMessageOperato
 def send(service: str, text: str, store: Any = None, *, run_id: str = "a_run", **arguments: Any) -> dict[str, Any]:
     """Do what one try of a task does, in a new operator with a new hook."""
     return operator_of(service, text, **arguments).execute(context_of(store, run_id=run_id))
+
+
+def sends_asked(sandbox: RunningSandbox, service: str) -> int:
+    path = SEND_PATHS[service].strip("*")
+    return sum(path in entry["path"] and entry["method"] == "POST" for entry in sandbox.journal(service))

@@ -12,10 +12,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from airflow_messaging.exceptions import DeliveryUnknown, MessagingError
+from airflow_messaging.operators import once
 from airflow_messaging.sandbox import RunningSandbox
 
 from .proxy import Cut, Direction, Proxy, proxying
-from .sends import SERVICES, WITH_LOOK, FileStore, send
+from .sends import SERVICES, WITH_LOOK, FileStore, send, sends_asked
 
 CUTS = 100
 MOST_TRIES = 6
@@ -70,6 +71,19 @@ def each(services: Sequence[str], work: Callable[[str], None]) -> None:
 def accepted(sandbox: RunningSandbox, service: str, text: str) -> list[str]:
     sent = sandbox.messages(service)["sent"]
     return [message.get("message_id", message["id"]) for message in sent if message["text"] == text]
+
+
+@pytest.mark.parametrize("service", ["liquidfiles", "serwersms", "sendhub"])
+def test_a_request_that_is_still_on_its_way_is_waited_for(
+    sandbox: RunningSandbox, proxies: dict[str, Proxy], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, service: str
+) -> None:
+    monkeypatch.setattr(once, "SETTLE_S", 1.5)
+    proxies[service].cut(Cut("up", 0, late_s=0.6))
+    failures, id_ = tries(service, "Late", FileStore(tmp_path / "store.json"))
+    assert failures == []
+    assert proxies[service].delivered_late.wait(10)
+    assert accepted(sandbox, service, "Late") == [id_]
+    assert sends_asked(sandbox, service) == 1
 
 
 def test_exactly_once_where_one_can_look(

@@ -31,18 +31,24 @@ from airflow_messaging.operators.serwersms import SerwerSmsSendMessageOperator
 from airflow_messaging.sandbox import RunningSandbox
 from airflow_messaging.services.go_integrate import GoIntegrate
 
-from .sends import LOOK_PATHS, NUMBER, SEND_PATHS, SERVICES, WITH_LOOK, FileStore, context_of, operator_of, send
+from .sends import (
+    LOOK_PATHS,
+    NUMBER,
+    SEND_PATHS,
+    SERVICES,
+    WITH_LOOK,
+    FileStore,
+    context_of,
+    operator_of,
+    send,
+    sends_asked,
+)
 
 pytestmark = pytest.mark.usefixtures("connections")
 
 
 def sent(sandbox: RunningSandbox, service: str) -> list[str]:
     return [message["text"] for message in sandbox.messages(service)["sent"]]
-
-
-def sends_asked(sandbox: RunningSandbox, service: str) -> int:
-    path = SEND_PATHS[service].strip("*")
-    return sum(path in entry["path"] and entry["method"] == "POST" for entry in sandbox.journal(service))
 
 
 def fault(service: str, **what: Any) -> dict[str, Any]:
@@ -88,6 +94,19 @@ class TestWithinOneTry:
         send(service, "Once", store)
         assert sent(sandbox, service) == ["Once"]
 
+    @pytest.mark.parametrize("service", WITH_LOOK)
+    @pytest.mark.parametrize("offset_s", [-3600, 3600])
+    def test_an_older_message_is_not_taken_for_it_by_another_clock(
+        self, sandbox: RunningSandbox, store: FileStore, service: str, offset_s: float
+    ) -> None:
+        sandbox.clock(offset_s - 60)
+        older = send(service, "The same", run_id="an earlier run")
+        sandbox.clock(offset_s)
+        sandbox.faults([fault(service, reset=True)])
+        receipt = send(service, "The same", store)
+        assert receipt["id"] != older["id"]
+        assert sent(sandbox, service) == ["The same"] * 2
+
     def test_below_airflow_33_it_looks_too(self, sandbox: RunningSandbox) -> None:
         sandbox.faults([fault("mdi", reset=True, when="after")])
         send("mdi", "Once")
@@ -101,18 +120,6 @@ class TestWithinOneTry:
         sandbox.clear_faults()
         send("sendhub", "Once", store)
         assert sent(sandbox, "sendhub") == ["Once"]
-
-    def test_a_request_that_is_still_on_its_way_is_waited_for(
-        self, sandbox: RunningSandbox, store: FileStore, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(once, "SETTLE_S", 1.5)
-        hook = hook_for("mdi_default")
-        hook.tighten(read_timeout=0.3)
-        sandbox.faults([fault("mdi", delay_s=1.0)])
-        with hook:
-            draft = operator_of("mdi", "Late").draft(hook, "an-id")
-            receipt = once.send_once(hook, draft, lambda draft: hook.run(hook.service.send(draft)), context_of(store))
-        assert [message["id"] for message in sandbox.messages("mdi")["sent"]] == [receipt.id]
 
 
 class TestTheNextTry:
@@ -353,7 +360,7 @@ class TestTheDigest:
         files = {"attachments": [file], "data": file, "mms": file}
         (tmp_path / "file").write_text("1")
         arguments |= {name: value for name, value in files.items() if name in operator.template_fields}
-        elsewhere = {"conn_id", "on_unknown", "fail_on_unsent"} & set(operator.template_fields)
+        elsewhere = {"conn_id", "on_unknown", "fail_on_unsent", "split_recipients"} & set(operator.template_fields)
         assert set(arguments) | elsewhere == set(operator.template_fields)
 
         def digest(**changes: Any) -> str:

@@ -34,7 +34,7 @@ class Inbox:
         self.service = service
         self.dag_id = f"inbox_{service}"
         self.sent: dict[str, datetime] = {}
-        self._arrived: set[str] = set()
+        self.arrived: set[str] = set()
         self._acknowledged: set[str] = set()
         self._system = system
         self._asset_id = 0
@@ -62,7 +62,7 @@ class Inbox:
 
     def _arrives(self) -> str:
         id_ = self._system.sandbox.inbound(self.service, text="One of many")
-        self._arrived.add(id_)
+        self.arrived.add(id_)
         return id_
 
     def events(self) -> list[Stored]:
@@ -81,7 +81,7 @@ class Inbox:
     def acknowledged(self) -> set[str]:
         """Return those that would not come again: marked read, or behind the stored cursor."""
         if self.service in WITH_READ_FLAG:
-            arrived = set(self._arrived)
+            arrived = set(self.arrived)
             waiting = {message["id"] for message in self._system.sandbox.messages(self.service)["waiting"]}
             self._acknowledged |= arrived - waiting
         else:
@@ -134,7 +134,8 @@ class Ledger:
         for service, ids in acknowledged.items():
             assert ids <= stored[service] | kept[service], f"{service}: acknowledged, but not stored"
         self.journal += self.system.take_journal()
-        self.moments.append(Moment(at, acknowledged, stored))
+        ours = {inbox.service: stored[inbox.service] & inbox.arrived for inbox in self.inboxes}
+        self.moments.append(Moment(at, acknowledged, ours))
 
     def acknowledged_after_stored(self, sendhub: Inbox) -> int:
         """Return the number of acknowledgements in the journal, after seeing that none came before its message."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import random
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -64,8 +65,8 @@ class System:
 
     def start(self) -> None:
         """Start everything and wait until it is up."""
-        wanted = [port + 20 * (self.home.number - 1) for port in (8480, 8425)]
-        port, self._sandbox_port = free_ports(wanted)
+        # Another checkout's proofs may start at the same time, and it takes Airflow a while to listen.
+        port, self._sandbox_port = free_ports(random.sample(range(18000, 28000), 2))
         path = self.home.path
         self._base = airflow.clean_environment(path)
         # Their log servers are not started: the API server reads the files.

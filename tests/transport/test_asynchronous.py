@@ -15,7 +15,7 @@ from airflow_messaging.messages import Attachment
 from airflow_messaging.sandbox import RunningSandbox
 from airflow_messaging.services.http import FileField, RawFile
 from airflow_messaging.services.mdi import Mdi
-from airflow_messaging.transport import sessions
+from airflow_messaging.transport import options
 from airflow_messaging.transport.asynchronous import AsyncTransport
 from airflow_messaging.transport.files import CheckedFile, upload_from_path
 from airflow_messaging.transport.options import TransportOptions
@@ -131,7 +131,7 @@ async def test_the_first_tls_context_does_not_hold_the_loop_up(
     slow_callbacks: list[str], large_store: tuple[Path, ssl.SSLContext]
 ) -> None:
     ca_file, context = large_store
-    sessions._contexts.clear()
+    options._tls_context.cache_clear()
     with serving(Answer(body=b"safe"), tls=context) as server:
         transport = AsyncTransport(probe := Probe(server.url), TransportOptions(ca_file=str(ca_file)))
         assert await transport.run(probe.get()) == b"safe"

@@ -1,8 +1,10 @@
 """What the machine around the transports may change, and what it may not: TLS, proxies, .netrc, loggers."""
 
 import logging
+import os
 import ssl
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from airflow_messaging.exceptions import ConnectFailed, ConnectionLost, DeliveryUnknown, NotFound
 from airflow_messaging.sandbox import RunningSandbox
 from airflow_messaging.services.sendhub import SendHub
-from airflow_messaging.transport import sessions
+from airflow_messaging.transport.options import shared_tls_context
 from airflow_messaging.transport.redact import WithoutQueries, keep_queries_out_of_logs
 
 from .certificates import make_certificate
@@ -194,5 +196,29 @@ def test_the_log_filter_stands_once_and_stops_nothing() -> None:
         assert WithoutQueries().filter(logging.LogRecord("x", 10, "f", 1, "text", args, None))
 
 
-def test_the_certificates_are_loaded_once_a_process() -> None:
-    assert sessions._load(None) is sessions._load(None)
+def test_the_certificates_are_loaded_once_a_process(tmp_path: Path) -> None:
+    assert shared_tls_context(None) is shared_tls_context(None)
+    trusted, _ = make_certificate(tmp_path)
+    before = shared_tls_context(str(trusted))
+    assert shared_tls_context(str(trusted)) is before
+    os.utime(trusted, ns=(0, 0))
+    assert shared_tls_context(str(trusted)) is not before
+
+
+def test_a_new_client_of_either_kind_loads_no_certificates(
+    make: MakeRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trusted, context = make_certificate(tmp_path)
+    loads = []
+    load = ssl.SSLContext.load_verify_locations
+
+    def counted(*args: Any, **kwargs: Any) -> None:
+        loads.append(1)
+        load(*args, **kwargs)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", counted)
+    with serving(Answer(body=b"safe"), tls=context) as server:
+        for _ in range(3):
+            probe = Probe(server.url)
+            assert make(probe, ca_file=str(trusted)).run(probe.get()) == b"safe"
+    assert len(loads) == 1

@@ -1,4 +1,4 @@
-"""The sandbox for the demo: the process, Airflow's connections to it, and what it has seen."""
+"""The sandbox: the process, Airflow's connections to it, and what it has seen."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import requests
 
-from scripts.demo.processes import Child, DemoError, Signals
+from scripts.harness.processes import Child, HarnessError, Signals
 
 START_TIMEOUT = 60
-# People take their time: at once, and the answer would be there before the wait has reached the triggerer.
-ECHO_DELAY_S = 15
 COMMAND = (sys.executable, "-m", "airflow_messaging.sandbox")
 _ID = re.compile(r"\d+|[0-9a-fA-F-]{16,}|(?=.*\d).{12,}")
 
@@ -37,7 +35,7 @@ def connections(port: int, env: Mapping[str, str]) -> dict[str, str]:
         start_new_session=True,
     )
     if shown.returncode != 0:
-        raise DemoError(f"the sandbox does not name its connections:\n{shown.stderr}")
+        raise HarnessError(f"the sandbox does not name its connections:\n{shown.stderr}")
     return dict(
         word.split("=", 1)
         for word in shlex.split(shown.stdout, comments=True)
@@ -81,13 +79,11 @@ def endpoint(path: str, service: str) -> str:
 
 
 class Sandbox:
-    """The running sandbox."""
+    """The running sandbox. `options` are those of its command."""
 
-    def __init__(self, *, port: int, env: Mapping[str, str], cwd: Path, log: Path) -> None:
+    def __init__(self, *, port: int, env: Mapping[str, str], cwd: Path, log: Path, options: Sequence[str] = ()) -> None:
         self.url = f"http://127.0.0.1:{port}"
-        self.child = Child(
-            [*COMMAND, "--port", str(port), "--echo-delay", str(ECHO_DELAY_S)], env=env, cwd=cwd, log=log
-        )
+        self.child = Child([*COMMAND, "--port", str(port), *options], env=env, cwd=cwd, log=log)
         self._session = requests.Session()
         self._session.trust_env = False
 
@@ -97,7 +93,7 @@ class Sandbox:
             response.raise_for_status()
             return response.json()
         except requests.RequestException as error:
-            raise DemoError(f"the sandbox: {error}") from None
+            raise HarnessError(f"the sandbox: {error}") from None
 
     def require_alive(self) -> None:
         self.child.require_alive()
@@ -109,7 +105,7 @@ class Sandbox:
             self.require_alive()
             try:
                 return sorted(self._call("GET", "credentials"))
-            except DemoError:
+            except HarnessError:
                 if time.monotonic() > deadline:
                     raise
             signals.pause(0.2)
@@ -117,6 +113,12 @@ class Sandbox:
     def simulate_inbound(self, service: str) -> None:
         """Let a message arrive from outside."""
         self._call("POST", f"inbound/{service}", json={"text": "Hello from the demo"})
+
+    def take_journal(self) -> list[dict[str, Any]]:
+        """Return the requests received, and forget them: the journal holds the newest only."""
+        journal: list[dict[str, Any]] = self._call("GET", "journal")
+        self._call("DELETE", "journal")
+        return journal
 
     def traffic(self) -> dict[str, Traffic]:
         """Count what each service has seen."""

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import json
 import os
+import pwd
 import signal
 import socket
 import subprocess
@@ -21,8 +22,8 @@ from typing import IO
 import psutil
 
 
-class DemoError(Exception):
-    """The demo cannot go on; the text says why."""
+class HarnessError(Exception):
+    """It cannot go on; the text says why."""
 
 
 class Interrupted(Exception):
@@ -82,7 +83,7 @@ def free_ports(preferred: Sequence[int]) -> list[int]:
     for wanted in preferred:
         port = next((p for p in range(wanted, wanted + 200) if p not in chosen and is_free(p)), None)
         if port is None:
-            raise DemoError(f"no free port between {wanted} and {wanted + 199}")
+            raise HarnessError(f"no free port between {wanted} and {wanted + 199}")
         chosen.append(port)
     return chosen
 
@@ -94,11 +95,15 @@ class Child:
     children in the order and in the way they need.
     """
 
-    def __init__(self, command: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path) -> None:
+    def __init__(
+        self, command: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path, user: str | None = None
+    ) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         self.log = log
         self.name = log.stem
-        with log.open("wb") as output:
+        self.cwd = cwd
+        self._asked = False
+        with log.open("ab") as output:
             self.process = subprocess.Popen(
                 command,
                 env=dict(env),
@@ -107,6 +112,9 @@ class Child:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                user=user,
+                group=user and pwd.getpwnam(user).pw_gid,
+                extra_groups=user and [],
             )
         self.pid = self.process.pid
 
@@ -120,11 +128,26 @@ class Child:
 
     def require_alive(self) -> None:
         if self.exit_code is not None:
-            raise DemoError(f"{self.name} ended with exit code {self.exit_code}:\n{self.tail()}")
+            raise HarnessError(f"{self.name} ended with exit code {self.exit_code}:\n{self.tail()}")
 
     def survivors(self) -> list[psutil.Process]:
         self.process.poll()  # reaps it
         return session_members(self.pid)
+
+    def ask_to_end(self, how: signal.Signals) -> None:
+        """Send it a signal, once: to be asked again means to many a program that it shall not end in order."""
+        if not self._asked and self.exit_code is None:
+            self.process.send_signal(how)
+        self._asked = True
+
+    def kill(self) -> None:
+        """End it at once with all its descendants, as a machine that fails would."""
+        os.killpg(self.pid, signal.SIGKILL)
+        while left := self.survivors():
+            for process in left:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            time.sleep(0.01)
 
     def stop(self, signals: Signals, *, first: signal.Signals, grace: float, patience: float = 5) -> bool:
         """End it with all its descendants; False if that took force.
@@ -132,8 +155,7 @@ class Child:
         `first` goes to the child alone, which ends its own children; whoever is left after `grace` seconds is
         asked directly, and killed after `patience` seconds more.
         """
-        if self.exit_code is None:
-            self.process.send_signal(first)
+        self.ask_to_end(first)
         if wait_until(lambda: not self.survivors(), grace, unless=lambda: signals.impatient):
             return True
         return end_all(self.survivors, patience)
@@ -174,18 +196,18 @@ def end_all(survivors: Callable[[], list[psutil.Process]], patience: float = 5) 
 
 
 class Home:
-    """A folder for one running demo, with a lock, since two Airflows on one SQLite file would spoil it."""
+    """A folder for one running Airflow, with a lock, since two Airflows on one SQLite file would spoil it."""
 
     def __init__(self, base: Path, number: int, lock: IO[str]) -> None:
         self.base = base
         self.number = number
         self.path = base / f"run-{number}"
         self._sessions = base / f"run-{number}.sessions"
-        self._lock = lock  # held as long as the file is open, so a killed demo frees it
+        self._lock = lock  # held as long as the file is open, so it is free when we are killed
 
     @classmethod
     def acquire(cls, base: Path) -> Home:
-        """Take the first folder that no running demo uses, and end what a killed demo has left in it."""
+        """Take the first folder that is not in use, and end what somebody who was killed has left in it."""
         base.mkdir(parents=True, exist_ok=True)
         for number in range(1, 10):
             lock = (base / f"run-{number}.lock").open("w")
@@ -198,31 +220,32 @@ class Home:
             home._end_leftovers()
             home.path.mkdir(exist_ok=True)
             return home
-        raise DemoError("nine demos are running in this checkout already")
+        raise HarnessError(f"nine are running in {base} already")
 
     def remember(self, children: Iterable[Child]) -> None:
-        """Note who we started, for the next demo, should this one be killed."""
-        self._sessions.write_text(json.dumps([child.pid for child in children]))
+        """Note who we started, for the next one to end them, should we be killed."""
+        self._sessions.write_text(json.dumps([[child.pid, str(child.cwd)] for child in children]))
 
     def forget(self) -> None:
         self._sessions.unlink(missing_ok=True)
 
     def _end_leftovers(self) -> None:
         try:
-            sessions = [int(pid) for pid in json.loads(self._sessions.read_text())]
+            sessions = [(int(pid), Path(cwd)) for pid, cwd in json.loads(self._sessions.read_text())]
         except (OSError, ValueError, TypeError):
             return
 
         def leftovers() -> list[psutil.Process]:
-            return [p for pid in sessions for p in session_members(pid) if self._works_here(p)]
+            return [p for pid, cwd in sessions for p in session_members(pid) if _works_in(cwd, p)]
 
         if leftovers():
-            print("An earlier demo was killed; ending what it left behind.", file=sys.stderr)
+            print("An earlier one was killed; ending what it left behind.", file=sys.stderr)
             end_all(leftovers)
         self.forget()
 
-    def _works_here(self, process: psutil.Process) -> bool:
-        """Guard against a number that now belongs to a stranger: ours all have this working directory."""
-        with contextlib.suppress(psutil.Error, OSError):
-            return Path(process.cwd()).resolve() == self.path.resolve()
-        return False
+
+def _works_in(folder: Path, process: psutil.Process) -> bool:
+    """Guard against a number that now belongs to a stranger: ours have the working directory they were given."""
+    with contextlib.suppress(psutil.Error, OSError):
+        return Path(process.cwd()).resolve() == folder.resolve()
+    return False
