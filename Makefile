@@ -21,6 +21,8 @@ export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 OLDEST := 3.1.8
+# Most tests wait for sockets most of their time: more of them at once than there are cores.
+PYTEST_PARALLEL := -n 4
 # Twice quiet: errors only.
 PIP_INSTALL := -m pip install -qq --progress-bar off
 
@@ -34,7 +36,7 @@ demo: .venv/.installed
 	@.venv/bin/python -m scripts.demo $(if $(filter-out 0,$(EXIT)),--exit) $(ARGS)
 
 test: .venv/.installed-test
-	.venv/bin/python -m pytest -m "not system" $(ARGS)
+	.venv/bin/python -m pytest $(PYTEST_PARALLEL) -m "not system" $(ARGS)
 
 system: .venv/.installed-test
 	.venv/bin/python -m pytest -s tests/system $(ARGS)
@@ -48,7 +50,7 @@ postgresql:
 		{ apt-get update -qq && RUNLEVEL=1 apt-get install -qq -y --no-install-recommends postgresql; }
 
 test-oldest: .venv-oldest/.installed
-	.venv-oldest/bin/python -m pytest -m "not newest and not system" $(ARGS)
+	.venv-oldest/bin/python -m pytest $(PYTEST_PARALLEL) -m "not newest and not system" $(ARGS)
 
 lint: ruff mypy
 
