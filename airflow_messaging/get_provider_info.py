@@ -196,13 +196,18 @@ def get_provider_info() -> dict[str, Any]:
             {"integration-name": row.title, "python-modules": [f"{package}.operators.{row.type}"]}
             for row in CONNECTION_TYPES.values()
         ]
-        + [{"integration-name": "Messaging", "python-modules": [f"{package}.operators.messages"]}],
+        + [
+            {
+                "integration-name": "Messaging",
+                "python-modules": [f"{package}.operators.{name}" for name in ("messages", "asking", "approving")],
+            }
+        ],
         "sensors": [{"integration-name": "Messaging", "python-modules": [f"{package}.sensors.messages"]}],
         "notifications": [f"{package}.notifications.messages.MessageNotifier"],
         "triggers": [
             {
                 "integration-name": "Messaging",
-                "python-modules": [f"{package}.triggers.messages", f"{package}.triggers.inbox"],
+                "python-modules": [f"{package}.triggers.{name}" for name in ("messages", "inbox", "asking")],
             }
         ],
         "queues": [row.queue for row in CONNECTION_TYPES.values()],

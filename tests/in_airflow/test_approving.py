@@ -230,7 +230,8 @@ class TestTheAnswer:
             await asyncio.sleep(0.3)
             assert len(shared._inboxes[asyncio.get_running_loop()]) == 1
             waiting.cancel()
-            await asyncio.gather(waiting, return_exceptions=True)
+            await asyncio.wait([waiting], timeout=2)
+            assert waiting.cancelled()
             return shared._inboxes[asyncio.get_running_loop()]
 
         assert asyncio.run(cancelled()) == {}
@@ -284,8 +285,12 @@ class TestAskingAgain:
         make = lambda: approval(service, max_questions=2)  # noqa: E731
         deferred = asked(make(), context)
         for number in range(4):
-            answer(silent, service, f"number {number}")
-            deferred = deferred_again(make, deferred, context)
+            right = answer(silent, service, f"number {number}")
+            event = asyncio.run(fire(deferred.trigger))
+            assert event.payload["messages"][0]["id"] == right
+            with pytest.raises(TaskDeferred) as again:
+                resume(make(), deferred, event, context)
+            deferred = again.value
         assert len(sent(silent, service)) == 2
         page.press("Approve")
         event = asyncio.run(fire(deferred.trigger))
