@@ -6,7 +6,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk import Asset
 
 from airflow_messaging.assets import MOST_REMEMBERED, inbox_asset, messages_from
 from airflow_messaging.exceptions import InvalidInput, MessageGone
@@ -14,7 +13,6 @@ from airflow_messaging.get_provider_info import CONNECTION_TYPES, get_provider_i
 from airflow_messaging.sandbox import RunningSandbox
 
 BEGAN = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-ORDERS = Asset("orders")
 
 
 def payload(*ids: str, account: str = "a1", **changes: Any) -> dict[str, Any]:
@@ -31,7 +29,7 @@ def context(run_id: str, *payloads: Any, dag_id: str = "book", newest_first: boo
     if newest_first:
         events.reverse()
     run = SimpleNamespace(dag_id=dag_id, run_id=run_id)
-    return {"dag_run": run, "triggering_asset_events": {ORDERS: events} if events else {}}
+    return {"dag_run": run, "triggering_asset_events": {"orders": events} if events else {}}
 
 
 def ids(messages: list[dict[str, Any]]) -> list[str]:
