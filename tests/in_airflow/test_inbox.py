@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from airflow_messaging.exceptions import InvalidInput
 from airflow_messaging.sandbox import RunningSandbox
-from airflow_messaging.triggers import inbox_flight, inbox_producer, inbox_reader
+from airflow_messaging.triggers import inbox_flight, inbox_reader
 from airflow_messaging.triggers.inbox import InboxEvent, InboxTrigger
 
 from .harness import SERVICES, as_json, as_stored
@@ -93,6 +93,8 @@ async def running(trigger: InboxTrigger, **options: Any) -> AsyncIterator[Trigge
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, short_backoff: None) -> None:
+    from airflow_messaging.triggers import inbox_producer
+
     monkeypatch.setattr(inbox_reader, "CLAIM_SETTLES_S", 0.05)
     monkeypatch.setattr(inbox_reader, "pause_after", lambda *_: 0.1)
     monkeypatch.setattr(inbox_producer, "PAUSE_S", 0.05)
