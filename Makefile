@@ -6,7 +6,7 @@
 #   make system          killed triggerers, bursts and outages on a real Airflow (five minutes)
 #   make chaos           the same for long, on PostgreSQL  (half an hour; installs Debian's package if there is none)
 #   make lint docs       ruff and mypy; the documentation  (make format puts the code in order)
-#   make bench           what waiting and large files cost  (ten minutes; the machine should be idle)
+#   make bench           what waiting, sending, large files and imports cost  (a quarter of an hour; wants an idle machine)
 #   make constraints     new exact versions for everything above
 
 # Which Python: the first that is new enough, unless told (make demo PYTHON=python3.12).
@@ -70,7 +70,9 @@ docs: .venv/.installed-docs
 
 bench: .venv/.installed-bench
 	.venv/bin/python benchmarks/waiting.py
+	.venv/bin/python benchmarks/sending.py
 	.venv/bin/python benchmarks/gigabyte.py
+	.venv/bin/python benchmarks/imports.py
 
 install: .venv/.installed .venv/.installed-test .venv/.installed-lint .venv/.installed-docs .venv/.installed-build
 

@@ -246,8 +246,8 @@ class PartiallySent(MessagingError):
     """Some recipients or messages were not accepted. The others are on their way: they are not to be sent again.
 
     :param service: Connection type of the service.
-    :param results: One per recipient or message, in the order in which they were given: a dictionary with ``accepted`` and, where
-        the service says it, ``id``, ``status`` and ``error_code``; never the recipient itself.
+    :param results: One per recipient or message, in the order in which they were given: a dictionary with ``accepted``
+        and, where the service says it, ``id``, ``status`` and ``error_code``; never the recipient itself.
     :param what: What they are. Default ``"recipients"``.
     """
 

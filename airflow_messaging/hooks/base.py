@@ -250,10 +250,10 @@ class MessagingHook(BaseHook, Generic[S]):
         :raises InvalidInput: If a message breaks a rule; its position, from 0, is in the field. Nothing was sent then.
         :raises UnsupportedFeature: If the service cannot express a message; nothing was sent then.
         """
-        from airflow_messaging.hooks.many import check_messages, send_drafts
+        from airflow_messaging.hooks.many import drafts_of, send_all
 
         _refuse_on_event_loop()
-        return send_drafts(self, check_messages(self.service, messages), concurrency=concurrency)
+        return send_all(self, drafts_of(messages), concurrency=concurrency)
 
     async def asend_many(self, messages: Iterable[Mapping[str, Any]], *, concurrency: int = 20) -> list[Outcome]:
         """Do what :meth:`send_many` does, on an event loop, inside ``async with``.
@@ -261,11 +261,11 @@ class MessagingHook(BaseHook, Generic[S]):
         **Delivery**: as :meth:`send_many` says. Of the messages that were on their way when this was cancelled nobody
         knows whether they were sent.
         """
-        from airflow_messaging.hooks.many import asend_drafts, check_messages
+        from airflow_messaging.hooks.many import asend_all, drafts_of, start_all
 
         transport = self.async_transport
-        drafts = await asyncio.to_thread(check_messages, self.service, messages)
-        return await asend_drafts(transport, drafts, concurrency=concurrency)
+        started = await asyncio.to_thread(lambda: start_all(self.service, drafts_of(messages)))
+        return await asend_all(transport, started, concurrency=concurrency)
 
     def poll(self, cursor: Cursor | None = None, *, limit: int | None = None, wanted: Wanted | None = None) -> Batch:
         """Ask once what has been received.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from airflow_messaging.exceptions import (
     AuthenticationFailed,
@@ -14,15 +14,19 @@ from airflow_messaging.exceptions import (
     UnsupportedFeature,
 )
 from airflow_messaging.hooks.drafts import draft_of
-from airflow_messaging.messages import Draft, Outcome
-from airflow_messaging.services.base import Service
+from airflow_messaging.messages import Draft, Outcome, Receipt
+from airflow_messaging.services.base import Call, Flow, Service
 from airflow_messaging.services.parsing import whole_number
+from airflow_messaging.transport.driving import Finished, advance
 
 if TYPE_CHECKING:
     from airflow_messaging.hooks.base import MessagingHook
     from airflow_messaging.transport.asynchronous import AsyncTransport
 
-ARGUMENTS = ("to", "text", "subject", "attachments", "in_reply_to", "message_id", "options")
+A = TypeVar("A")
+B = TypeVar("B")
+
+ARGUMENTS = frozenset({"to", "text", "subject", "attachments", "in_reply_to", "message_id", "options"})
 
 
 class Journal(Protocol):
@@ -35,69 +39,94 @@ class Journal(Protocol):
         """Take note of an outcome."""
 
 
-def check_messages(service: Service, messages: Iterable[Any]) -> list[Draft]:
-    """Return messages as drafts that are ready to be sent.
+class Started(NamedTuple):
+    """A message that is checked and ready to be sent: its flow, and the first call of it."""
 
-    :param service: The service that they go to.
+    flow: Flow[Receipt]
+    first: Call[Any] | Finished[Receipt]
+
+
+def drafts_of(messages: Iterable[Any]) -> list[Draft]:
+    """Return messages as drafts.
+
     :param messages: Mappings with the arguments of ``hook.send``.
-    :raises InvalidInput: If one of them breaks a rule; its position, from 0, is in ``field``.
-    :raises UnsupportedFeature: If the service cannot express one of them.
+    :raises InvalidInput: If one of them is something else; its position, from 0, is in ``field``.
     """
     if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Iterable):
         raise InvalidInput("messages", Shown(type(messages).__name__), "several mappings")
-    return [_checked(service, f"messages[{position}]", message) for position, message in enumerate(messages)]
+    return [_in_place(position, _as_draft, message) for position, message in enumerate(messages)]
 
 
-def _checked(service: Service, where: str, message: Any) -> Draft:
+def start_all(service: Service, drafts: Sequence[Draft]) -> list[Started]:
+    """Check drafts, and go as far as the first call of each; nothing is sent.
+
+    :param service: The service that they go to.
+    :param drafts: The drafts.
+    :raises InvalidInput: If one of them breaks a rule; its position, from 0, is in ``field``.
+    :raises UnsupportedFeature: If the service cannot express one of them.
+    """
+
+    def start(draft: Draft) -> Started:
+        flow = service.send(draft)
+        return Started(flow, advance(flow))
+
+    return [_in_place(position, start, draft) for position, draft in enumerate(drafts)]
+
+
+def _as_draft(message: Any) -> Draft:
     if not isinstance(message, Mapping):
-        raise InvalidInput(where, Shown(type(message).__name__), "a mapping")
-    unknown = [name for name in message if name not in ARGUMENTS]
+        raise InvalidInput("", Shown(type(message).__name__), "a mapping")
+    unknown = message.keys() - ARGUMENTS
     if unknown or "to" not in message:
         got = Shown(f"{len(unknown)} others" if unknown else "no 'to'")
-        raise InvalidInput(where, got, f"'to' and others of {', '.join(ARGUMENTS)}")
+        raise InvalidInput("", got, f"'to' and others of {', '.join(sorted(ARGUMENTS))}")
+    return draft_of(**message)
+
+
+def _in_place(position: int, work: Callable[[A], B], message: A) -> B:
+    """Have the errors name the position of the message."""
     try:
-        draft = draft_of(**message)
-        flow = service.send(draft)
-        next(flow)
-        flow.close()
+        return work(message)
     except InvalidInput as error:
-        raise InvalidInput(f"{where}.{error.field}", error.got, error.expected) from None
+        field = f"messages[{position}].{error.field}".rstrip(".")
+        raise InvalidInput(field, error.got, error.expected) from None
     except UnsupportedFeature as error:
-        raise UnsupportedFeature(error.service, f"{error.feature} ({where})") from None
-    return draft
+        raise UnsupportedFeature(error.service, f"{error.feature} (messages[{position}])") from None
 
 
-async def asend_drafts(
-    transport: AsyncTransport, drafts: Sequence[Draft], *, concurrency: int, journal: Journal | None = None
+async def asend_all(
+    transport: AsyncTransport, messages: Sequence[Started], *, concurrency: int, journal: Journal | None = None
 ) -> list[Outcome]:
-    """Send drafts on an event loop; return their outcomes in the same order.
+    """Send messages on an event loop; return their outcomes in the same order.
 
     :param transport: What carries them.
-    :param drafts: The drafts.
+    :param messages: The messages.
     :param concurrency: How many may be on their way at a time.
     :param journal: Is told what is sent, and what came of it. Default: nobody is.
     """
-    outcomes: list[Outcome] = [Outcome()] * len(drafts)
-    waiting = iter(enumerate(drafts))
+    outcomes: list[Outcome] = [Outcome()] * len(messages)
+    waiting = iter(enumerate(messages))
     locked_out: Outcome | None = None
 
-    async def send_one(position: int, draft: Draft) -> Outcome:
+    async def send_one(position: int, message: Started) -> Outcome:
         if journal is not None:
             await journal.begin(position)
         try:
-            outcome = Outcome(receipt=await transport.run_flow(transport.service.send(draft)))
+            receipt: Receipt = await transport.run_flow(message.flow, message.first)
         except MessagingError as error:
             outcome = Outcome(error=error)
+        else:
+            outcome = Outcome(receipt=receipt)
         if journal is not None:
             journal.end(position, outcome)
         return outcome
 
     async def send_some() -> None:
         nonlocal locked_out
-        for position, draft in waiting:
-            outcomes[position] = locked_out or await send_one(position, draft)
-            if isinstance(outcomes[position].error, AuthenticationFailed):
-                locked_out = outcomes[position]
+        for position, message in waiting:
+            outcome = outcomes[position] = locked_out or await send_one(position, message)
+            if isinstance(outcome.error, AuthenticationFailed):
+                locked_out = outcome
 
     senders = [asyncio.create_task(send_some()) for _ in range(_at_a_time(transport, concurrency))]
     try:
@@ -118,7 +147,7 @@ def _at_a_time(transport: AsyncTransport, concurrency: Any) -> int:
     return number
 
 
-def send_drafts(
+def send_all(
     hook: MessagingHook[Any], drafts: Sequence[Draft], *, concurrency: int, journal: Journal | None = None
 ) -> list[Outcome]:
     """Send drafts from a worker; return their outcomes in the same order.
@@ -127,16 +156,20 @@ def send_drafts(
     :param drafts: The drafts.
     :param concurrency: How many may be on their way at a time.
     :param journal: Is told what is sent, and what came of it. Default: nobody is.
+    :raises InvalidInput: If a draft breaks a rule; nothing was sent then.
+    :raises UnsupportedFeature: If the service cannot express a draft; nothing was sent then.
     """
     from airflow_messaging.transport.asynchronous import AsyncTransport
 
     # A service of its own: to have each signature masked, it would ask Airflow's supervisor and hold the loop up.
-    transport = AsyncTransport(hook.make_service(hook.settings), hook.settings.transport)
+    service = hook.make_service(hook.settings)
+    messages = start_all(service, drafts)
+    transport = AsyncTransport(service, hook.settings.transport)
 
-    async def send_all() -> list[Outcome]:
+    async def send() -> list[Outcome]:
         try:
-            return await asend_drafts(transport, drafts, concurrency=concurrency, journal=journal)
+            return await asend_all(transport, messages, concurrency=concurrency, journal=journal)
         finally:
             await transport.close()
 
-    return asyncio.run(send_all())
+    return asyncio.run(send())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -45,11 +46,6 @@ class Ledger:
         """Whether the next try will find it."""
         return self._store is not None
 
-    @property
-    def changed(self) -> bool:
-        """Whether there is something to save."""
-        return bool(self._changed)
-
     def row(self, key: str) -> Row:
         """Return what is known of a message; empty if that is nothing."""
         return next((page[key] for page in self._pages if key in page), {})
@@ -88,6 +84,11 @@ class Ledger:
     def save(self) -> None:
         """Write all that has changed."""
         self.write(self.take_changes())
+
+    def save_all(self) -> None:
+        """Write all, whether it has changed or not: a write before may have failed."""
+        self._changed = set(range(len(self._pages)))
+        self.save()
 
     def _key(self, number: int) -> str:
         return f"airflow_messaging.{self._name}.list.{number}"
@@ -187,7 +188,7 @@ class Keeper:
         elif outcome.error is not None and may_have_arrived(outcome.error):
             line.note(ended=self._clock())
         else:
-            line.note(began=None)
+            line.note(began=None, ended=None)
         if time.monotonic() - self._written_at >= INTERVAL_S and (self._background is None or self._background.done()):
             self._background = asyncio.create_task(self._write_answers())
 
@@ -195,10 +196,10 @@ class Keeper:
         """Take note of what was not sent after all, and of what nobody knows; write all that is left to write."""
         for position, line in enumerate(self._lines[: self._noted]):
             if position not in self._begun:
-                line.note(began=None)
+                line.note(began=None, ended=None)
             elif line.in_doubt and line.record.ended is None:
                 line.note(ended=self._clock())
-        save_or_warn(self._ledger.save)
+        save_or_warn(self._ledger.save_all)
 
     async def _note_some(self) -> None:
         quick = time.monotonic() - self._written_at < INTERVAL_S
@@ -217,7 +218,7 @@ class Keeper:
         async with self._writing:
             pages = self._ledger.take_changes()
             self._written_at = time.monotonic()
-            await asyncio.to_thread(save_or_warn, lambda: self._ledger.write(pages))
+            await asyncio.to_thread(save_or_warn, functools.partial(self._ledger.write, pages))
 
 
 def save_or_warn(save: Callable[[], None]) -> None:

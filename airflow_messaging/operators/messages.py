@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_messaging.operators.base import MessagingOperator, as_messages
-from airflow_messaging.operators.split import SplittingOperator
+from airflow_messaging.operators.base import MessagingOperator, SendOnceOperator, as_messages, message_id_for
+from airflow_messaging.operators.split import SplittingOperator, fail_in_part
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -86,6 +86,56 @@ class SendMessageOperator(SplittingOperator):
             message_id=message_id,
             options=self.options,
         )
+
+
+class SendMessagesOperator(SendOnceOperator):
+    """Send many messages from one task, several at a time, through whichever service the connection has.
+
+    All are checked before the first is sent. What the service asks for, its pauses and ``max_per_second`` of the
+    connection, is kept.
+
+    **Delivery**: each message is sent once: an attempt that may have reached the service is looked for there, or sent
+    again under the same id where the service drops the second. Where neither is possible, ``on_unknown`` decides. From
+    Airflow 3.3 on, a retry sends what has not been sent and nothing else, also after its process was killed; below, a
+    task that has sent some is not retried. Messages are known again by what is in them, not by their place in the list.
+
+    :param conn_id: A connection of any of the five types.
+    :param messages: Mappings with ``to``, and ``text``, ``subject``, ``attachments``, ``in_reply_to``, ``message_id``,
+        ``options``, as :class:`SendMessageOperator` has them.
+    :param concurrency: How many messages may be on their way at a time. Default 20.
+    :param on_unknown: What to do where it cannot be found out whether a message was sent: ``"fail"`` (default) or
+        ``"resend"``.
+    :return: One result per message, in the same order: its receipt as JSON without ``raw``, and ``accepted``.
+    :raises PartiallySent: If some were not accepted. The results are in XCom all the same.
+    """
+
+    template_fields: Sequence[str] = ("conn_id", "messages", "concurrency", "on_unknown")
+
+    def __init__(self, *, conn_id: str, messages: Any, concurrency: int | str = 20, **kwargs: Any) -> None:
+        super().__init__(conn_id=conn_id, **kwargs)
+        self.messages = messages
+        self.concurrency = concurrency
+
+    def execute(self, context: Context) -> Any:
+        """Send the messages, except those that have been sent."""
+        from airflow_messaging.operators.many import send_many_once, telling_last
+
+        with self.hook() as hook:
+            outcomes = send_many_once(
+                hook,
+                self.messages,
+                name=message_id_for(context),
+                store=context.get("task_state_store"),
+                concurrency=self.concurrency,
+                on_unknown=self.on_unknown,
+            )
+        results = [outcome.to_dict() for outcome in outcomes]
+        failed = sum(not outcome.accepted for outcome in outcomes)
+        self.log.info("%s: %d of %d messages accepted", hook.hook_name, len(outcomes) - failed, len(outcomes))
+        if failed:
+            errors = telling_last(outcome.error for outcome in outcomes if outcome.error is not None)
+            fail_in_part(hook.conn_type, results, errors, context, what="messages")
+        return results
 
 
 class ListMessagesOperator(MessagingOperator):

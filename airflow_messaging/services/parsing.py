@@ -120,7 +120,7 @@ def parse_json(service: str, endpoint: str, response: Response) -> Any:
     :raises ProtocolError: If the body is not JSON.
     """
     try:
-        return json.loads(response.body.decode("utf-8-sig"), strict=False, parse_constant=_refuse_constant)
+        return _DECODER.decode(response.body.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         pass
     # Outside the handler: the library's error holds the whole body, and would hang on to ours.
@@ -334,6 +334,9 @@ def _on_one_line(value: object, depth: int = 3) -> str:
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(strict=False, parse_constant=_refuse_constant)
 
 
 def _kind(value: object) -> str:

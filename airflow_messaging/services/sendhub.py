@@ -319,8 +319,10 @@ class SendHub(SendHubAccount):
         options = draft.options
         contacts: list[str | int] = list(draft.to) if any(draft.to) else []
         groups = _groups(draft)
-        contacts += yield from self.contact_ids(options.get("contact_names") or ())
-        groups += yield from self.group_ids(options.get("group_names") or ())
+        if options.get("contact_names"):
+            contacts += yield from self.contact_ids(options["contact_names"])
+        if options.get("group_names"):
+            groups += yield from self.group_ids(options["group_names"])
         return contacts, groups
 
     def _conversations(self) -> Flow[list[Thread]]:

@@ -109,14 +109,15 @@ class AsyncTransport:
         retry = tenacity.AsyncRetrying(**retrying(call, self.options, self._sleep))
         return cast("T", await retry(attempt))
 
-    async def run_flow(self, flow: Flow[T]) -> T:
+    async def run_flow(self, flow: Flow[T], state: Call[Any] | Finished[T] | None = None) -> T:
         """Carry out the calls of a flow one after another.
 
         :param flow: The flow.
+        :param state: Where it stands, if it has been started.
         :return: The flow's result.
         :raises MessagingError: As :meth:`run` does.
         """
-        state = advance(flow)
+        state = state or advance(flow)
         while not isinstance(state, Finished):
             try:
                 result = await self.run(state)
@@ -231,9 +232,9 @@ async def _encoded(
     call: Call[Any], request: Request, opened: ExitStack
 ) -> tuple[dict[str, str], bytes | Readable | None]:
     upload = getattr(request.body, "upload", None)
-    progress = Progress(call.endpoint, upload.size if upload else None, log)
     if upload is None:
-        return encode(request.body, progress, opened)
+        return encode(request.body, None, opened)
+    progress = Progress(call.endpoint, upload.size, log)
     headers, data = await asyncio.to_thread(encode, request.body, progress, opened)
     if data is not None and not isinstance(data, bytes):
         headers["Content-Length"] = str(len(data))

@@ -181,7 +181,7 @@ class BlockingTransport:
 
     def _send(self, call: Call[Any], request: Request, opened: ExitStack) -> requests.Response:
         upload = getattr(request.body, "upload", None)
-        progress = Progress(call.endpoint, upload.size if upload else None, log)
+        progress = Progress(call.endpoint, upload.size, log) if upload else None
         headers, data = encode(request.body, progress, opened)
         prepared = requests.Request(
             request.method,
@@ -259,10 +259,10 @@ class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, blocksize=MEBIBYTE, **kwargs)
 
-    def build_connection_pool_key_attributes(self, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        host, pool = super().build_connection_pool_key_attributes(*args, **kwargs)
+    def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
+        host, pool = super().build_connection_pool_key_attributes(request, verify, cert)
         if host["scheme"] == "https":
-            pool["ssl_context"] = shared_tls_context(self._ca_file)
+            return host, {**pool, "ssl_context": shared_tls_context(self._ca_file)}
         return host, pool
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:

@@ -32,7 +32,7 @@ class UploadStream:
     :param progress: Told how many bytes have gone.
     """
 
-    def __init__(self, upload: Upload, progress: Progress) -> None:
+    def __init__(self, upload: Upload, progress: Progress | None) -> None:
         self._upload = upload
         self._file = upload.open()
         self._progress = progress
@@ -51,7 +51,8 @@ class UploadStream:
         self._left -= len(piece)
         if self._left < 0 or (not piece and size != 0 and self._left > 0):
             raise InvalidInput("data", self._upload.filename, "a file that does not change while it is sent")
-        self._progress.moved(len(piece))
+        if self._progress is not None:
+            self._progress.moved(len(piece))
         return piece
 
     def close(self) -> None:
@@ -59,11 +60,11 @@ class UploadStream:
         self._file.close()
 
 
-def encode(body: Body, progress: Progress, opened: ExitStack) -> tuple[dict[str, str], bytes | Readable | None]:
+def encode(body: Body, progress: Progress | None, opened: ExitStack) -> tuple[dict[str, str], bytes | Readable | None]:
     """Encode a body.
 
     :param body: The body as the core describes it.
-    :param progress: Told how many bytes of a file have gone.
+    :param progress: Told how many bytes of a file have gone. Default: nobody is.
     :param opened: Closes, when it is closed, what was opened here.
     :return: Header fields that describe the body, and the bytes or the stream.
     """

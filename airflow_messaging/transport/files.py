@@ -9,6 +9,8 @@ import re
 import unicodedata
 import uuid
 import zlib
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import PurePosixPath
 from types import TracebackType
 from typing import Any, BinaryIO, Protocol, Self
@@ -24,6 +26,8 @@ _UNSAFE = re.compile(r"[\x00-\x1f\x7f<>:\"/\\|?*\u200e\u200f\u202a-\u202e\u2066-
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
 _LONGEST_NAME = 150
 _DIGESTS = {64: "sha256", 40: "sha1", 32: "md5"}
+_MOST_WAITING = 4
+"""Pieces of a download, each of at most 1 MiB, that may wait for their checksums to be computed."""
 
 
 class Sink(Protocol):
@@ -134,8 +138,7 @@ class CheckedFile:
         self._limit = max_bytes
         self._service = service
         self._size = 0
-        self._crc32 = 0
-        self._digest = _digest_for(attachment.checksum)
+        self._sums = _Sums(attachment)
         self._progress = Progress(f"download of {path.name}", attachment.size, log)
         self._kept = False
         self._file: Any = None
@@ -149,6 +152,7 @@ class CheckedFile:
         """Remove the temporary file unless it became the real one."""
         if self._file is not None:
             self._file.close()
+        self._sums.close()
         if not self._kept:
             self._part.unlink(missing_ok=True)
 
@@ -161,9 +165,7 @@ class CheckedFile:
         if self._size > self._limit:
             raise MessageTooLarge(self._service, "download", self._limit)
         self._file.write(piece)
-        self._crc32 = zlib.crc32(piece, self._crc32)
-        if self._digest is not None:
-            self._digest.update(piece)
+        self._sums.add(piece)
         self._progress.moved(len(piece))
 
     def commit(self) -> None:
@@ -172,18 +174,53 @@ class CheckedFile:
         :raises CorruptDownload: If size or checksum are not what the service announced.
         """
         self._file.close()
-        expected = self._attachment
+        self._sums.finish()
+        expected, digest = self._attachment, self._sums.digest
         if expected.size is not None and expected.size != self._size:
             raise self._corrupt(f"{self._size} bytes in place of {expected.size}")
-        if self._digest is not None and self._digest.hexdigest() != (expected.checksum or "").lower():
-            raise self._corrupt(f"another {self._digest.name.upper()} than announced")
-        if expected.crc32 is not None and _hexadecimal(expected.crc32) != self._crc32:
+        if digest is not None and digest.hexdigest() != (expected.checksum or "").lower():
+            raise self._corrupt(f"another {digest.name.upper()} than announced")
+        if expected.crc32 is not None and _hexadecimal(expected.crc32) != self._sums.crc32:
             raise self._corrupt("another CRC-32 than announced")
         self._part.replace(self._path)
         self._kept = True
 
     def _corrupt(self, problem: str) -> CorruptDownload:
         return CorruptDownload(self._service, "download", problem)
+
+
+class _Sums:
+    """Computes the checksums that were announced, on a thread of its own while the next pieces are on their way."""
+
+    def __init__(self, attachment: Attachment) -> None:
+        self.digest = _digest_for(attachment.checksum)
+        self.crc32 = 0
+        self._wants_crc32 = attachment.crc32 is not None
+        self._thread: ThreadPoolExecutor | None = None
+        self._waiting: deque[Future[None]] = deque()
+
+    def add(self, piece: bytes) -> None:
+        if self.digest is None and not self._wants_crc32:
+            return
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1)
+        self._waiting.append(self._thread.submit(self._compute, piece))
+        if len(self._waiting) > _MOST_WAITING:
+            self._waiting.popleft().result()
+
+    def finish(self) -> None:
+        while self._waiting:
+            self._waiting.popleft().result()
+
+    def close(self) -> None:
+        if self._thread is not None:
+            self._thread.shutdown(cancel_futures=True)
+
+    def _compute(self, piece: bytes) -> None:
+        if self.digest is not None:
+            self.digest.update(piece)
+        if self._wants_crc32:
+            self.crc32 = zlib.crc32(piece, self.crc32)
 
 
 def _digest_for(checksum: str | None) -> Any:

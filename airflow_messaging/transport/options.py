@@ -67,7 +67,11 @@ def full_url(service: Service, request: Request) -> str:
     url = service.url(request)
     if not request.params:
         return url
-    return f"{url}{'&' if '?' in url else '?'}{urlencode(request.params)}"
+    return f"{url}{'&' if '?' in url else '?'}{_query(request.params)}"
+
+
+_query = functools.lru_cache(maxsize=8)(urlencode)
+"""Most requests of an account have the same query: its credentials, or none."""
 
 
 def with_own_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -157,10 +161,10 @@ def _tls_context(ca_file: str | None, _changed_at: int) -> ssl.SSLContext:
 
 def _instead_of_the_systems() -> str | None:
     """Return the certificates that come with requests, where the system has none."""
-    from requests.certs import where
+    from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
     system = ssl.get_default_verify_paths()
-    return None if system.cafile or system.capath else where()
+    return None if system.cafile or system.capath else DEFAULT_CA_BUNDLE_PATH
 
 
 def ca_file_from_environment(names: Iterable[str] = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")) -> str | None:
