@@ -23,6 +23,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 OLDEST := 3.1.8
 # Most tests wait for sockets most of their time: more of them at once than there are cores.
 PYTEST_PARALLEL := -n 4
+# With ARGS="-k ..." one of the two halves may have no test: pytest ends with 5 then.
+OR_NONE := || [ $$? -eq 5 ]
 # Twice quiet: errors only.
 PIP_INSTALL := -m pip install -qq --progress-bar off
 
@@ -36,7 +38,8 @@ demo: .venv/.installed
 	@.venv/bin/python -m scripts.demo $(if $(filter-out 0,$(EXIT)),--exit) $(ARGS)
 
 test: .venv/.installed-test
-	.venv/bin/python -m pytest $(PYTEST_PARALLEL) -m "not system" $(ARGS)
+	.venv/bin/python -m pytest $(PYTEST_PARALLEL) -m "not system and not undisturbed" $(ARGS) $(OR_NONE)
+	.venv/bin/python -m pytest -m undisturbed $(ARGS) $(OR_NONE)
 
 system: .venv/.installed-test
 	.venv/bin/python -m pytest -s tests/system $(ARGS)
@@ -50,7 +53,7 @@ postgresql:
 		{ apt-get update -qq && RUNLEVEL=1 apt-get install -qq -y --no-install-recommends postgresql; }
 
 test-oldest: .venv-oldest/.installed
-	.venv-oldest/bin/python -m pytest $(PYTEST_PARALLEL) -m "not newest and not system" $(ARGS)
+	.venv-oldest/bin/python -m pytest $(PYTEST_PARALLEL) -m "not newest and not system and not undisturbed" $(ARGS) $(OR_NONE)
 
 lint: ruff mypy
 

@@ -1,6 +1,6 @@
 """What sending many small messages costs: ours against Airflow's HttpHook, and against the bare libraries.
 
-    python benchmarks/sending.py [--messages 1000] [--rounds 7]
+    python benchmarks/sending.py [--messages 1000] [--rounds 9]
 
 The service is ``service.py``, a process of its own, once over plain HTTP and once over TLS. In each round every client
 sends the same messages, one client after the other, so that all of them see the same machine; what counts is the median
@@ -120,14 +120,15 @@ def bare_aiohttp(url: str, count: int) -> None:
     asyncio.run(send_all())
 
 
+# What is compared stands side by side.
 CLIENTS: dict[str, Client] = {
+    "requests alone": bare_session,
     "ours, one after another": ours_one_by_one,
+    "HttpHook, reused": http_hook_reused,
     "ours, send_many": ours_many,
+    "aiohttp alone, 50 at a time": bare_aiohttp,
     "ours, a new hook for each": ours_new_each,
     "HttpHook, a new one for each": http_hook_new_each,
-    "HttpHook, reused": http_hook_reused,
-    "requests alone": bare_session,
-    "aiohttp alone, 50 at a time": bare_aiohttp,
 }
 FLOORS = {
     "ours, one after another": "requests alone",
@@ -251,7 +252,7 @@ def main() -> int:
     """Run the benchmark and return 0 if it met its goals."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--messages", type=int, default=FULL_SIZE)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=9)
     arguments = parser.parse_args()
     logging.disable(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as folder:

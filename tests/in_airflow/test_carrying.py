@@ -264,6 +264,7 @@ class TestSpool:
         assert contents(message) == [CONTENT]
         assert len(files_below(tmp_path / "box" / "in")) == 2
 
+    @pytest.mark.undisturbed
     def test_the_event_loop_is_never_held_up(
         self, sandbox: RunningSandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -346,6 +347,7 @@ class TestWithoutSpool:
         assert sandbox.journal("mdi") == []
 
 
+@pytest.mark.undisturbed
 async def test_packing_many_small_messages_costs_little(caplog: pytest.LogCaptureFixture) -> None:
     messages = [Message(service="mdi", id=str(number), text="x" * 200) for number in range(2000)]
     loop = asyncio.get_running_loop()

@@ -49,6 +49,7 @@ def test_there_are_examples() -> None:
     assert {"go_integrate_circle", "liquidfiles_circle", "mdi_circle", "serwersms_circle", "sendhub_circle"} <= {*NAMES}
 
 
+@pytest.mark.undisturbed
 @pytest.mark.parametrize("name", NAMES)
 def test_parsing_is_quick_and_asks_nobody(name: str, sandbox: RunningSandbox, connections: Any) -> None:
     path = EXAMPLES / f"{name}.py"

@@ -54,6 +54,7 @@ async def test_what_was_not_acknowledged_comes_again(service: str, sandbox: Runn
         await stream.aclose()
 
 
+@pytest.mark.undisturbed
 @pytest.mark.usefixtures("connections", "variables")
 @pytest.mark.parametrize("service", SERVICES)
 async def test_the_event_loop_is_never_held_up(

@@ -244,6 +244,7 @@ class TestManners:
         assert [str(warning.message) for warning in warned if "nclosed" in str(warning.message)] == []
         assert "nclosed" not in caplog.text
 
+    @pytest.mark.undisturbed
     @pytest.mark.parametrize("service", SERVICES)
     def test_the_event_loop_is_never_held_up(
         self, sandbox: RunningSandbox, caplog: pytest.LogCaptureFixture, service: str
@@ -268,6 +269,7 @@ class TestManners:
                 return
         assert slow == []
 
+    @pytest.mark.undisturbed
     def test_not_even_by_the_first_import(self, sandbox: RunningSandbox) -> None:
         """In a fresh process, the HTTP libraries are imported in a thread."""
         import subprocess

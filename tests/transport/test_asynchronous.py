@@ -104,6 +104,7 @@ def uploading(source: Path) -> Iterator[Server]:
         yield server
 
 
+@pytest.mark.undisturbed
 async def test_neither_upload_nor_download_holds_the_loop_up(
     source: Path, uploading: Server, slow_callbacks: list[str], tmp_path: Path
 ) -> None:
@@ -127,6 +128,7 @@ def large_store(tmp_path: Path) -> tuple[Path, ssl.SSLContext]:
     return ca_file, context
 
 
+@pytest.mark.undisturbed
 async def test_the_first_tls_context_does_not_hold_the_loop_up(
     slow_callbacks: list[str], large_store: tuple[Path, ssl.SSLContext]
 ) -> None:

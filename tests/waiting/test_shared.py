@@ -544,6 +544,7 @@ async def test_a_service_that_is_started_again_is_taken_up(conn_type: str, monke
 # -- many -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.undisturbed
 async def test_ten_thousand_that_wake_do_not_hold_up_the_event_loop(
     sandbox: RunningSandbox, connections: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
