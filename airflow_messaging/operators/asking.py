@@ -31,9 +31,6 @@ CODE_TEXT = "Please put the code {code} into your reply."
 FAIL = "fail"
 SKIP = "skip"
 
-_GRACE = timedelta(minutes=1)
-"""The trigger ends the wait itself; Airflow's own, coarser timeout stands behind it in case the triggerer is gone."""
-
 
 class NoReply(MessagingError, AirflowFailException):
     """Nobody has replied in time. Airflow is not to try the task again: it would wait as long once more."""
@@ -267,8 +264,9 @@ class SendAndWaitForReplyOperator(SendMessageOperator):
             "spool": self.spool,
         }
         trigger = self.make_trigger(context, receipts, code, waits)
-        remaining = max(timedelta(0), end_at - datetime.now(UTC))
-        self.defer(trigger=trigger, method_name="execute_complete", timeout=remaining + _GRACE)
+        from airflow_messaging.sensors.base import deferral_timeout
+
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=deferral_timeout(end_at))
 
     # -- the reply --------------------------------------------------------------------------------------------------
 

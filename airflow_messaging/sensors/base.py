@@ -140,8 +140,7 @@ class MessagingSensor(BaseSensorOperator):
                 "push_result": self.do_xcom_push,
             }
         )
-        remaining = max(timedelta(0), end_at - datetime.now(UTC))
-        self.defer(trigger=trigger, method_name="execute_complete", timeout=remaining + _GRACE)
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=deferral_timeout(end_at))
 
     def _needs_worker(self) -> bool:
         """Say whether the end of this task does what Airflow does on workers only."""
@@ -155,3 +154,12 @@ class MessagingSensor(BaseSensorOperator):
         if self.never_fail:
             raise AirflowSkipException("Skipping due to never_fail is set to True.") from error
         raise error
+
+
+def deferral_timeout(end_at: datetime) -> timedelta:
+    """Return Airflow's own timeout for a wait whose trigger ends it by itself.
+
+    :param end_at: When the trigger gives up.
+    :return: The time until then, never negative, and some grace.
+    """
+    return max(timedelta(0), end_at - datetime.now(UTC)) + _GRACE

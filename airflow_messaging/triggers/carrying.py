@@ -7,7 +7,7 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any
 
-from airflow_messaging.exceptions import InvalidInput, MessageGone, MessagingError, NotFound, is_passing
+from airflow_messaging.exceptions import InvalidInput, MessageGone, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -162,19 +162,13 @@ def _spooled(message: Message, hook: MessagingHook[Any], spool: str) -> JsonDict
 
 
 async def _spooled_in_the_end(message: Message, client: Waiter, spool: str) -> str:
-    from airflow_messaging.triggers import failures
+    from airflow_messaging.triggers.failures import until_it_passes
 
-    failed = 0
-    while True:
-        try:
-            return await client.use(lambda hook: _aspooled(message, hook, spool))
-        except MessagingError as error:
-            if not is_passing(error):
-                raise
-            failed += 1
-            if failed == 1:
-                log.warning("The files of message %s cannot be fetched now: %s", message.id, error)
-            await asyncio.sleep(failures.pause_after(failed, _BETWEEN_TRIES_S, error))
+    return await until_it_passes(
+        lambda: client.use(lambda hook: _aspooled(message, hook, spool)),
+        interval=_BETWEEN_TRIES_S,
+        on_first=lambda error: log.warning("The files of message %s cannot be fetched now: %s", message.id, error),
+    )
 
 
 async def _aspooled(message: Message, hook: MessagingHook[Any], spool: str) -> str:

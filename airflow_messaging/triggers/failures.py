@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
-from airflow_messaging.exceptions import MessagingError
+from airflow_messaging.exceptions import MessagingError, is_passing
+
+T = TypeVar("T")
 
 LONGEST_BACKOFF_S = 60.0
 LONGEST_RETRY_AFTER_S = 3600.0
@@ -20,6 +25,30 @@ def pause_after(failures: int, interval: float, error: BaseException) -> float:
     longest = min(LONGEST_BACKOFF_S, max(1.0, interval) * 2 ** min(failures, 6))
     asked_for = getattr(error, "retry_after", None) or 0.0
     return max(random.uniform(longest / 2, longest), min(asked_for, LONGEST_RETRY_AFTER_S))
+
+
+async def until_it_passes(
+    work: Callable[[], Awaitable[T]], *, interval: float, on_first: Callable[[MessagingError], object]
+) -> T:
+    """Do something, again and again while the service is out of reach.
+
+    :param work: What is done; called once per attempt.
+    :param interval: Seconds between two attempts when all is well; the pauses grow from there.
+    :param on_first: Told the first failure.
+    :return: What the work brings.
+    :raises MessagingError: Every failure that does not pass by itself.
+    """
+    failures = 0
+    while True:
+        try:
+            return await work()
+        except MessagingError as error:
+            if not is_passing(error):
+                raise
+            failures += 1
+            if failures == 1:
+                on_first(error)
+            await asyncio.sleep(pause_after(failures, interval, error))
 
 
 def as_messaging_error(error: Exception) -> MessagingError:

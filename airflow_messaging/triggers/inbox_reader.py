@@ -14,17 +14,16 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import sync_to_async
-
 from airflow_messaging import readers
 from airflow_messaging.exceptions import MessagingError, is_passing
 from airflow_messaging.messages import JsonDict, Message
 from airflow_messaging.services.base import Service
 from airflow_messaging.services.receiving import OVERLAP, Cursor, start
 from airflow_messaging.services.selecting import Selection
+from airflow_messaging.threads import in_thread
 from airflow_messaging.triggers import shared
 from airflow_messaging.triggers.carrying import pack
-from airflow_messaging.triggers.failures import as_messaging_error, pause_after
+from airflow_messaging.triggers.failures import as_messaging_error, pause_after, until_it_passes
 from airflow_messaging.triggers.inbox_flight import Burst, Flight
 
 if TYPE_CHECKING:
@@ -115,18 +114,13 @@ class InboxReader:
 
         :raises MessagingError: If that cannot be done; the messages will come again.
         """
-        failures = 0
-        while not self._ended:
-            try:
-                await self._settle(receipts)
-                break
-            except MessagingError as error:
-                if not is_passing(error):
-                    raise
-                failures += 1
-                if failures == 1:
-                    log.warning("%s cannot take acknowledgements now, they are tried again: %s", self.conn_id, error)
-                await asyncio.sleep(pause_after(failures, self._poke_interval, error))
+        await until_it_passes(
+            lambda: self._settle(receipts),
+            interval=self._poke_interval,
+            on_first=lambda error: log.warning(
+                "%s cannot take acknowledgements now, they are tried again: %s", self.conn_id, error
+            ),
+        )
 
     async def settle_later(self, receipt: Receipt, seconds: float) -> None:
         """Acknowledge an event after some time, where nobody says when it is stored."""
@@ -273,6 +267,8 @@ class InboxReader:
     # -- acknowledging ----------------------------------------------------------------------------------------------
 
     async def _settle(self, receipts: list[Receipt]) -> None:
+        if self._ended:
+            return
         await self._remember_tail(receipts[-1].has_tail)
         await self._forget_marked([message for receipt in receipts if receipt.marked for message in receipt.messages])
         messages = [message for receipt in receipts if not receipt.marked for message in receipt.messages]
@@ -295,9 +291,10 @@ class InboxReader:
         # Attachments that are with nobody yet would be lost where the service gives out no more what is read.
         whole = self._service.keeps_read or self._spool is not None
         ready = [message for message in messages if whole or not message.attachments]
-        unready = [message for message in messages if message not in ready]
+        unready = [message for message in messages if not whole and message.attachments]
         extra: list[Message] = await self._waiter.run(lambda service: service.mark_read(ready))
-        await self._keep_marked([message for message in extra if message.id not in self._flight.ids()])
+        known = self._flight.ids()
+        await self._keep_marked([message for message in extra if message.id not in known])
         self._flight.lands(ready)
         self._flight.lands(unready, stale_s=math.inf)
 
@@ -318,7 +315,8 @@ class InboxReader:
     async def _forget_marked(self, messages: list[Message]) -> None:
         if not messages:
             return
-        self._marked = {id_: kept for id_, kept in self._marked.items() if kept not in messages}
+        for message in messages:
+            self._marked.pop(message.id, None)
         self._flight.lands(messages)
         await self._saved_marked()
 
@@ -344,12 +342,11 @@ class InboxReader:
 
 
 async def _load(name: str) -> Any:
-    # In a thread that knows the event loop, so that it works on all versions of Airflow and blocks none.
-    return await sync_to_async(readers.load_variable)(name)
+    return await in_thread(readers.load_variable, name)
 
 
 async def _save(name: str, value: Any, description: str) -> None:
-    await sync_to_async(readers.save_variable)(name, value, description)
+    await in_thread(readers.save_variable, name, value, description)
 
 
 async def _service_and_account(hook: MessagingHook[Any]) -> tuple[Service, str]:
