@@ -195,7 +195,7 @@ class ConnectFailed(TransportError):
 
 
 class ConnectionLost(TransportError):
-    """The request left and the answer did not arrive; harmless, because the request may be repeated."""
+    """The answer did not arrive. Harmless: the request may be repeated, or did not leave whole and had no effect."""
 
 
 class DeliveryUnknown(TransportError):

@@ -18,18 +18,20 @@ import json
 import multiprocessing
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
 LIMIT_MIB = 32
 LIMIT_RATIO = 1.3
+ROUNDS = 3
 FULL_SIZE_MIB = 1024
 DATA = Path(__file__).parent.parent / "docs" / "benchmarks" / "large_files.csv"
 COLUMNS = ("what", "MiB", "seconds", "MiB/s", "floor seconds", "of the floor", "peak MiB")
@@ -115,6 +117,29 @@ def bare_download(hook: Any, message: Any, target: str) -> float:
     return timed(fetch)
 
 
+class Nowhere(PosixPath):
+    """A path that keeps nothing: what remains is what fetching and checking cost, without the disk."""
+
+    def open(self, mode: str = "r", *_: Any, **__: Any) -> Any:
+        """Open what drops all that is written."""
+        return Path(os.devnull).open(mode)
+
+    def replace(self, target: Any) -> Any:
+        """Do nothing."""
+        return target
+
+
+def fetch_to_nowhere(hook: Any, message: Any) -> None:
+    """Fetch a file with all its checks, and keep none of it."""
+    from airflow_messaging.transport.files import CheckedFile
+
+    [attachment] = message.attachments
+    call = hook.run(hook.service.attachment(message, attachment))
+    hook.transport.run(
+        call, lambda: CheckedFile(Nowhere("/large.bin"), attachment, max_bytes=1 << 40, service=hook.conn_type)
+    )
+
+
 def measure(url: str, source: str, target: str, results: multiprocessing.Queue) -> None:
     """Send a small file and then the large one, fetch the large one, and report."""
     from airflow_messaging.hooks.go_integrate import GoIntegrateHook
@@ -134,10 +159,12 @@ def measure(url: str, source: str, target: str, results: multiprocessing.Queue) 
         receipt = hook.send("robin@peer.example", "warm up", subject="large", attachments=[source])
         message = hook.message(receipt.id)
         seconds = timed(lambda: hook.download_attachments(message, target, max_bytes=1 << 40))
-        hashing = timed(check_pass, source)
+        peak = peak_mib() - before
+        rounds = [(timed(fetch_to_nowhere, hook, message), timed(check_pass, source)) for _ in range(ROUNDS)]
+        kept_nowhere, hashing = (statistics.median(seconds) for seconds in zip(*rounds, strict=True))
         floor = hashing + bare_download(hook, message, f"{target}.bare")
-        results.put(("fetch", seconds, floor, peak_mib() - before))
-        results.put(("fetch, hashing alone", seconds, hashing, peak_mib() - before))
+        results.put(("fetch into a file", seconds, floor, peak))
+        results.put(("fetch, kept nowhere", kept_nowhere, hashing, peak_mib() - before))
 
 
 def main() -> int:
@@ -174,8 +201,7 @@ def main() -> int:
         DATA.parent.mkdir(parents=True, exist_ok=True)
         with DATA.open("w", newline="") as file:
             csv.writer(file).writerows([COLUMNS, *table])
-    # To hash alone is no floor of what also receives and writes; it is shown because it is what the checks cost.
-    good = all(seconds <= LIMIT_RATIO * floor and mib < LIMIT_MIB for _, seconds, floor, mib in rows[:2])
+    good = all(seconds <= LIMIT_RATIO * floor and mib < LIMIT_MIB for _, seconds, floor, mib in rows)
     return 0 if good else 1
 
 

@@ -148,6 +148,11 @@ class RequestBody:
                 raise web.HTTPRequestEntityTooLarge(READ_LIMIT, len(whole))
         return bytes(whole)
 
+    async def begin(self) -> None:
+        """Read what comes first, and no more."""
+        async for _ in self.chunks():
+            return
+
     async def drain(self) -> None:
         """Read the rest: a client that is still sending would not see the answer."""
         async for _ in self.chunks():

@@ -73,6 +73,9 @@ async def answer_with_fault(
 ) -> web.StreamResponse:
     """Answer a request as the fault wants it."""
     processed: web.StreamResponse | None = None
+    if fault.when == "during":
+        await body_of(request).begin()
+        return _reset_connection(request)
     if fault.when == "after":
         processed = await handler(request)
     if fault.reset or fault.replaces_answer:

@@ -139,8 +139,11 @@ def _fault_from(fields: dict[str, Any]) -> Fault:
     if not 0 <= delay <= MAX_DELAY_S:
         raise InputError("delay_s", f"must be from 0 to {MAX_DELAY_S}")
     when = text(fields, "when") or "before"
-    if when not in ("before", "after"):
-        raise InputError("when", "must be before or after")
+    if when not in ("before", "during", "after"):
+        raise InputError("when", "must be before, during or after")
+    reset = boolean(fields, "reset")
+    if when == "during" and not reset:
+        raise InputError("reset", "must be true with when during")
     body = fields.get("body")
     return Fault(
         service=service,
@@ -150,7 +153,7 @@ def _fault_from(fields: dict[str, Any]) -> Fault:
         headers=_headers_from(fields.get("headers")),
         body=body if body is None or isinstance(body, str) else json.dumps(body),
         delay_s=delay,
-        reset=boolean(fields, "reset"),
+        reset=reset,
         truncate_at=integer(fields, "truncate_at", 0, 10**12),
         when=when,
     )

@@ -13,7 +13,7 @@ import functools
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, closing
+from contextlib import closing
 from typing import Any, TypeVar, cast
 
 import aiohttp
@@ -24,7 +24,7 @@ from multidict import istr
 from airflow_messaging.exceptions import ConnectFailed, MessageTooLarge, MessagingError, ProtocolError
 from airflow_messaging.services.base import Call, Exclusive, Flow, Service
 from airflow_messaging.services.http import Request, Response
-from airflow_messaging.transport.bodies import PIECE, Readable, encode
+from airflow_messaging.transport.bodies import PIECE, Outgoing, Readable, encode
 from airflow_messaging.transport.driving import Finished, advance
 from airflow_messaging.transport.files import Sink
 from airflow_messaging.transport.options import (
@@ -165,7 +165,7 @@ class AsyncTransport:
         session = await self._open()
         await self._take_turn(call, request)
         error: MessagingError
-        with contextlib.nullcontext() if request.body is None else ExitStack() as opened:
+        with contextlib.nullcontext() if request.body is None else Outgoing() as opened:
             try:
                 async with await self._start(session, call, request, opened) as answer:
                     response = await self._read(call, answer, sink)
@@ -174,7 +174,9 @@ class AsyncTransport:
             except _NEVER_LEFT as problem:
                 error = ConnectFailed(self.service.name, call.endpoint, type(problem).__name__)
             except (aiohttp.ClientError, TimeoutError, OSError) as problem:
-                error = _from_our_side(problem) or lost(self.service, call, type(problem).__name__)
+                incomplete = opened is not None and opened.lacks_the_end
+                reason = type(problem).__name__
+                error = _from_our_side(problem) or lost(self.service, call, reason, incomplete=incomplete)
             else:
                 self.service.observe(response)
                 heed(self.service, self.options, request, response, self._clock)
@@ -188,7 +190,7 @@ class AsyncTransport:
                 await self._sleep(seconds)
 
     async def _start(
-        self, session: aiohttp.ClientSession, call: Call[Any], request: Request, opened: ExitStack | None
+        self, session: aiohttp.ClientSession, call: Call[Any], request: Request, opened: Outgoing | None
     ) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
         """Prepare the request; its frame is gone while the connection is held open."""
         headers, data = ({}, None) if opened is None else await _encoded(call, request, opened)
@@ -229,7 +231,7 @@ class AsyncTransport:
 
 
 async def _encoded(
-    call: Call[Any], request: Request, opened: ExitStack
+    call: Call[Any], request: Request, opened: Outgoing
 ) -> tuple[dict[str, str], bytes | Readable | None]:
     upload = getattr(request.body, "upload", None)
     if upload is None:

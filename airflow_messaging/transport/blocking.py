@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, TypeVar, cast
 
@@ -20,7 +20,7 @@ from requests.adapters import HTTPAdapter
 from airflow_messaging.exceptions import ConnectFailed, MessageTooLarge, MessagingError, ProtocolError
 from airflow_messaging.services.base import Call, Exclusive, Flow, Service
 from airflow_messaging.services.http import MEBIBYTE, Request, Response
-from airflow_messaging.transport.bodies import encode
+from airflow_messaging.transport.bodies import Outgoing, encode
 from airflow_messaging.transport.driving import Finished, advance
 from airflow_messaging.transport.files import Sink
 from airflow_messaging.transport.options import (
@@ -161,7 +161,7 @@ class BlockingTransport:
         with closing(pauses(self.service, self.options, call, request, self._clock)) as waits:
             for seconds in waits:
                 self._sleep(seconds)
-        with ExitStack() as opened:
+        with Outgoing() as opened:
             error: MessagingError
             try:
                 answer = self._send(call, request, opened)
@@ -169,9 +169,9 @@ class BlockingTransport:
             except requests.exceptions.InvalidURL:
                 error = ProtocolError(self.service.name, call.endpoint, "not a usable address")
             except requests.RequestException as problem:
-                error = self._failed(call, problem)
+                error = self._failed(call, problem, opened)
             except (urllib3.exceptions.HTTPError, OSError) as problem:
-                error = lost(self.service, call, type(problem).__name__)
+                error = lost(self.service, call, type(problem).__name__, incomplete=opened.lacks_the_end)
             else:
                 self.service.observe(response)
                 heed(self.service, self.options, request, response, self._clock)
@@ -179,7 +179,7 @@ class BlockingTransport:
         # Outside the handlers, so that the library's error, which knows the whole URL, is not even its context.
         raise error
 
-    def _send(self, call: Call[Any], request: Request, opened: ExitStack) -> requests.Response:
+    def _send(self, call: Call[Any], request: Request, opened: Outgoing) -> requests.Response:
         upload = getattr(request.body, "upload", None)
         progress = Progress(call.endpoint, upload.size, log) if upload else None
         headers, data = encode(request.body, progress, opened)
@@ -218,7 +218,7 @@ class BlockingTransport:
                 return Response(status=answer.status_code, headers=headers, complete=False)
         return Response(status=answer.status_code, headers=headers, body=bytes(body))
 
-    def _failed(self, call: Call[Any], problem: requests.RequestException) -> MessagingError:
+    def _failed(self, call: Call[Any], problem: requests.RequestException, opened: Outgoing) -> MessagingError:
         reason = getattr(problem.args[0] if problem.args else None, "reason", None)
         # Any other TLS error may have come after the request.
         untrusted = next(
@@ -229,7 +229,7 @@ class BlockingTransport:
         unconnected = requests.exceptions.ProxyError | requests.exceptions.ConnectTimeout
         if isinstance(problem, unconnected) or isinstance(reason, _NEVER_LEFT):
             return ConnectFailed(self.service.name, call.endpoint, _in_words(reason or problem))
-        return lost(self.service, call, _in_words(reason or problem))
+        return lost(self.service, call, _in_words(reason or problem), incomplete=opened.lacks_the_end)
 
 
 def _session(options: TransportOptions) -> requests.Session:

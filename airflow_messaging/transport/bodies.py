@@ -60,7 +60,18 @@ class UploadStream:
         self._file.close()
 
 
-def encode(body: Body, progress: Progress | None, opened: ExitStack) -> tuple[dict[str, str], bytes | Readable | None]:
+class Outgoing(ExitStack):
+    """What is open while one request is sent."""
+
+    stream: UploadStream | None = None
+
+    @property
+    def lacks_the_end(self) -> bool:
+        """Whether a part of the file has not even been read, so that nobody can have got the whole of it."""
+        return self.stream is not None and len(self.stream) > 0
+
+
+def encode(body: Body, progress: Progress | None, opened: Outgoing) -> tuple[dict[str, str], bytes | Readable | None]:
     """Encode a body.
 
     :param body: The body as the core describes it.
@@ -74,7 +85,7 @@ def encode(body: Body, progress: Progress | None, opened: ExitStack) -> tuple[di
         return {"Content-Type": "application/json"}, json.dumps(body.value).encode()
     if isinstance(body, FormBody):
         return {"Content-Type": "application/x-www-form-urlencoded"}, urlencode(body.fields).encode()
-    stream = UploadStream(body.upload, progress)
+    stream = opened.stream = UploadStream(body.upload, progress)
     opened.callback(stream.close)
     if isinstance(body, FileField):
         return _multipart(body, stream)

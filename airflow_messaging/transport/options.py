@@ -116,9 +116,15 @@ def redirected(service: Service, call: Call[Any], request: Request, response: Re
     return Request(method="GET", url=target, headers=request.headers)
 
 
-def lost(service: Service, call: Call[Any], problem: str) -> TransportError:
-    """Return the error for a request that left and whose answer did not arrive whole."""
-    if call.repeatable:
+def lost(service: Service, call: Call[Any], problem: str, *, incomplete: bool = False) -> TransportError:
+    """Return the error for a request whose answer did not arrive whole.
+
+    :param service: The service.
+    :param call: The call.
+    :param problem: What happened.
+    :param incomplete: Whether the request cannot have left whole, so that it has had no effect. Default: it may have.
+    """
+    if call.repeatable or incomplete:
         return ConnectionLost(service.name, call.endpoint, problem)
     return DeliveryUnknown(service.name, call.endpoint, problem, call.message_id)
 

@@ -20,8 +20,8 @@ _backoff = tenacity.wait_random_exponential(multiplier=0.5, max=10)
 def may_repeat(call: Call[Any], error: BaseException, options: TransportOptions) -> bool:
     """Say whether a failed call may be sent again.
 
-    A request that never left or was refused for the rate may; one that may have taken effect only if the call says
-    that repeating it does no harm.
+    A request that never left whole or was refused for the rate may; one that may have taken effect only if the call
+    says that repeating it does no harm.
 
     :param call: The call.
     :param error: What it ended with.
@@ -29,9 +29,9 @@ def may_repeat(call: Call[Any], error: BaseException, options: TransportOptions)
     """
     if isinstance(error, ServiceError) and (error.retry_after or 0) > options.max_wait:
         return False
-    if isinstance(error, ConnectionLost | ServiceUnavailable):
+    if isinstance(error, ServiceUnavailable):
         return call.repeatable
-    return isinstance(error, ConnectFailed | RateLimited)
+    return isinstance(error, ConnectFailed | ConnectionLost | RateLimited)
 
 
 def retrying(call: Call[Any], options: TransportOptions, sleep: Callable[[float], Any]) -> dict[str, Any]:

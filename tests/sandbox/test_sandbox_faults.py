@@ -84,6 +84,17 @@ def test_reset_before_does_not_process_and_after_does(sandbox: RunningSandbox, g
     assert entry["body_size"] > 100_000
 
 
+def test_reset_during_a_body_leaves_the_rest_unread(sandbox: RunningSandbox, go: Go) -> None:
+    size = 24 << 20
+    sandbox.faults([{"service": "go_integrate", "reset": True, "times": 1, "when": "during"}])
+    with pytest.raises(requests.exceptions.ConnectionError):
+        go.send(b"x" * size)
+    assert sandbox.messages("go_integrate")["sent"] == []
+    [entry] = sandbox.journal("go_integrate")
+    assert (entry["status"], entry["fault"]) == (None, "reset")
+    assert 0 < entry["body_size"] < size
+
+
 def test_status_after_processing(sandbox: RunningSandbox, go: Go) -> None:
     sandbox.faults([{"service": "go_integrate", "status": 502, "times": 1, "when": "after"}])
     assert go.send().status_code == 502

@@ -69,12 +69,14 @@ def context_of(store: Any = None, **changes: Any) -> Any:
     return context if store is None else context | {"task_state_store": store}
 
 
-def operator_of(service: str, text: str, **arguments: Any) -> SendMessageOperator:
+def operator_of(service: str, text: str | None, **arguments: Any) -> SendMessageOperator:
     given = {"to": TO[service], "options": OPTIONS.get(service), "conn_id": f"{service}_default", **arguments}
     return SendMessageOperator(task_id="a_task", text=text, **given)
 
 
-def send(service: str, text: str, store: Any = None, *, run_id: str = "a_run", **arguments: Any) -> dict[str, Any]:
+def send(
+    service: str, text: str | None, store: Any = None, *, run_id: str = "a_run", **arguments: Any
+) -> dict[str, Any]:
     """Do what one try of a task does, in a new operator with a new hook."""
     return operator_of(service, text, **arguments).execute(context_of(store, run_id=run_id))
 

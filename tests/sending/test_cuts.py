@@ -20,6 +20,8 @@ from .sends import SERVICES, WITH_LOOK, FileStore, send, sends_asked
 
 CUTS = 100
 MOST_TRIES = 6
+LARGE = 24 * 1024 * 1024
+"""More bytes than the buffers between two processes hold."""
 
 
 @pytest.fixture
@@ -84,6 +86,19 @@ def test_a_request_that_is_still_on_its_way_is_waited_for(
     assert proxies[service].delivered_late.wait(10)
     assert accepted(sandbox, service, "Late") == [id_]
     assert sends_asked(sandbox, service) == 1
+
+
+@pytest.mark.parametrize("kind", ["resets", "ends"])
+def test_a_file_that_was_cut_off_on_its_way_is_sent_once(
+    sandbox: RunningSandbox, proxies: dict[str, Proxy], tmp_path: Path, kind: str
+) -> None:
+    large = tmp_path / "large.bin"
+    large.write_bytes(bytes(LARGE))
+    proxies["go_integrate"].cut(Cut("up", LARGE // 4, at_once=kind == "resets"))
+    store = FileStore(tmp_path / "store.json")
+    receipt = send("go_integrate", None, store, attachments=[str(large)])
+    assert proxies["go_integrate"].cuts_left == 0
+    assert [message["message_id"] for message in sandbox.messages("go_integrate")["sent"]] == [receipt["id"]]
 
 
 def test_exactly_once_where_one_can_look(

@@ -261,7 +261,7 @@ class TestTheRecord:
         assert len(store.all()) == -(-450 // ledger.PAGE_SIZE)
         plain = json.dumps(store.all())
         assert "Number" not in plain
-        assert "1111" not in plain
+        assert '"1111"' not in plain
         assert len(rows(store)) == 450
 
     def test_all_are_noted_before_they_are_sent(self, sandbox: RunningSandbox, store: FileStore) -> None:

@@ -57,6 +57,7 @@ def fault(service: str, **what: Any) -> dict[str, Any]:
 
 FAULTS: dict[str, dict[str, Any]] = {
     "cut before it is accepted": {"reset": True},
+    "cut during the body": {"reset": True, "when": "during"},
     "cut after it is accepted": {"reset": True, "when": "after"},
     "no answer": {"truncate_at": 0, "body": "", "when": "after"},
     "half an answer": {"truncate_at": 5, "body": '{"id": "1234"}', "when": "after"},

@@ -29,6 +29,8 @@ from .servers import Answer, Server, free_port, serving
 
 NOW = datetime(2024, 10, 28, 20, 18, 3, tzinfo=UTC)
 ATTEMPTS = 4
+LARGE = 24 * 1024 * 1024
+"""More bytes than the buffers between two processes hold."""
 
 
 def test_no_connection_is_tried_again_even_for_a_send(make: MakeRunner) -> None:
@@ -121,6 +123,29 @@ def test_a_reset_send_stands_once_in_the_journal(when: str, sandbox: RunningSand
     with pytest.raises(ConnectionLost):
         runner.run(service.list_messages())
     assert len(sandbox.journal()) == 1 + ATTEMPTS
+
+
+def test_a_file_that_was_cut_off_on_its_way_is_sent_again(sandbox: RunningSandbox, make: MakeRunner) -> None:
+    """Most of it was never read, so nobody can have got the message."""
+    credentials = sandbox.credentials["go_integrate"]
+    service = GoIntegrate(
+        f"{sandbox.url}/go-integrate/1",
+        route=credentials["route"],
+        key_secret=credentials["key_secret"],
+        clock=utcnow,
+    )
+    runner = make(service)
+    sandbox.faults([{"service": "go_integrate", "reset": True, "when": "during", "times": 2}])
+    send = service.send_message(
+        data=upload_from_bytes("large.bin", bytes(LARGE)), message_to=credentials["peer_route"], message_id="order-66"
+    )
+    runner.run(send)
+    assert len(runner.slept) == 2
+    assert [message["message_id"] for message in sandbox.messages("go_integrate")["sent"]] == ["order-66"]
+    sandbox.faults([{"service": "go_integrate", "reset": True, "when": "during"}])
+    with pytest.raises(ConnectionLost):
+        runner.run(send)
+    assert len(sandbox.messages("go_integrate")["sent"]) == 1
 
 
 def test_a_read_timeout_is_a_lost_answer(server: Server, make: MakeRunner, probe: Probe) -> None:
@@ -270,7 +295,7 @@ def mdi(sandbox: RunningSandbox) -> Mdi:
     [
         ({"status": 503}, ServiceUnavailable, (1, ATTEMPTS)),
         ({"status": 429, "headers": {"Retry-After": "2"}}, RateLimited, (ATTEMPTS, ATTEMPTS)),
-        ({"reset": True}, ConnectionLost, (1, ATTEMPTS)),
+        ({"reset": True}, ConnectionLost, (ATTEMPTS, ATTEMPTS)),
         ({"status": 401}, AuthenticationFailed, (1, 1)),
         ({"status": 200, "body": "<html>"}, ProtocolError, (1, 1)),
     ],
