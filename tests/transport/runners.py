@@ -7,8 +7,11 @@ from typing import Any
 
 from airflow_messaging.exceptions import UnsupportedFeature
 from airflow_messaging.messages import Draft
+from airflow_messaging.sandbox import RunningSandbox
 from airflow_messaging.services.base import AuthFlow, Call, Flow, Refusal, Service
+from airflow_messaging.services.go_integrate import GoIntegrate
 from airflow_messaging.services.http import Request, Response
+from airflow_messaging.services.mdi import Mdi
 from airflow_messaging.transport.asynchronous import AsyncTransport
 from airflow_messaging.transport.blocking import BlockingTransport
 from airflow_messaging.transport.options import TransportOptions
@@ -19,6 +22,27 @@ KINDS = ("blocking", "asynchronous")
 
 def utcnow() -> datetime:
     return datetime.now(UTC)
+
+
+def go_integrate(sandbox: RunningSandbox) -> GoIntegrate:
+    credentials = sandbox.credentials["go_integrate"]
+    return GoIntegrate(
+        f"{sandbox.url}/go-integrate/1",
+        route=credentials["route"],
+        key_secret=credentials["key_secret"],
+        clock=utcnow,
+    )
+
+
+def mdi(sandbox: RunningSandbox) -> Mdi:
+    credentials = sandbox.credentials["mdi"]
+    return Mdi(
+        f"{sandbox.url}/mdi/api/v2",
+        username=credentials["username"],
+        password=credentials["password"],
+        client=credentials["client"],
+        clock=utcnow,
+    )
 
 
 class Probe(Service):

@@ -14,29 +14,17 @@ from airflow_messaging.exceptions import ServiceUnavailable
 from airflow_messaging.messages import Attachment
 from airflow_messaging.sandbox import RunningSandbox
 from airflow_messaging.services.http import FileField, RawFile
-from airflow_messaging.services.mdi import Mdi
 from airflow_messaging.transport import options
 from airflow_messaging.transport.asynchronous import AsyncTransport
 from airflow_messaging.transport.files import CheckedFile, upload_from_path
 from airflow_messaging.transport.options import TransportOptions
 
 from .certificates import make_certificate
-from .runners import Probe, utcnow
+from .runners import Probe, mdi
 from .servers import Answer, Server, serving
 
 LONGEST_HOLD_S = 0.05
 SIZE = 40_000_000
-
-
-def mdi(sandbox: RunningSandbox) -> Mdi:
-    credentials = sandbox.credentials["mdi"]
-    return Mdi(
-        f"{sandbox.url}/mdi/api/v2",
-        username=credentials["username"],
-        password=credentials["password"],
-        client=credentials["client"],
-        clock=utcnow,
-    )
 
 
 def logins(sandbox: RunningSandbox) -> int:

@@ -20,11 +20,9 @@ from airflow_messaging.exceptions import (
 )
 from airflow_messaging.messages import upload_from_bytes
 from airflow_messaging.sandbox import RunningSandbox
-from airflow_messaging.services.go_integrate import GoIntegrate
-from airflow_messaging.services.mdi import Mdi
 
 from .conftest import MakeRunner
-from .runners import Probe, Runner, utcnow
+from .runners import Probe, Runner, go_integrate, mdi
 from .servers import Answer, Server, free_port, serving
 
 NOW = datetime(2024, 10, 28, 20, 18, 3, tzinfo=UTC)
@@ -104,17 +102,13 @@ def test_a_lost_answer_to_a_send_is_not_asked_for_again(
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_reset_send_stands_once_in_the_journal(when: str, sandbox: RunningSandbox, make: MakeRunner) -> None:
-    credentials = sandbox.credentials["go_integrate"]
-    service = GoIntegrate(
-        f"{sandbox.url}/go-integrate/1",
-        route=credentials["route"],
-        key_secret=credentials["key_secret"],
-        clock=utcnow,
-    )
+    service = go_integrate(sandbox)
     runner = make(service)
     sandbox.faults([{"service": "go_integrate", "reset": True, "when": when}])
     send = service.send_message(
-        data=upload_from_bytes("a.txt", b"a"), message_to=credentials["peer_route"], message_id="order-66"
+        data=upload_from_bytes("a.txt", b"a"),
+        message_to=sandbox.credentials["go_integrate"]["peer_route"],
+        message_id="order-66",
     )
     with pytest.raises(DeliveryUnknown, match="order-66"):
         runner.run(send)
@@ -127,17 +121,13 @@ def test_a_reset_send_stands_once_in_the_journal(when: str, sandbox: RunningSand
 
 def test_a_file_that_was_cut_off_on_its_way_is_sent_again(sandbox: RunningSandbox, make: MakeRunner) -> None:
     """Most of it was never read, so nobody can have got the message."""
-    credentials = sandbox.credentials["go_integrate"]
-    service = GoIntegrate(
-        f"{sandbox.url}/go-integrate/1",
-        route=credentials["route"],
-        key_secret=credentials["key_secret"],
-        clock=utcnow,
-    )
+    service = go_integrate(sandbox)
     runner = make(service)
     sandbox.faults([{"service": "go_integrate", "reset": True, "when": "during", "times": 2}])
     send = service.send_message(
-        data=upload_from_bytes("large.bin", bytes(LARGE)), message_to=credentials["peer_route"], message_id="order-66"
+        data=upload_from_bytes("large.bin", bytes(LARGE)),
+        message_to=sandbox.credentials["go_integrate"]["peer_route"],
+        message_id="order-66",
     )
     runner.run(send)
     assert len(runner.slept) == 2
@@ -277,17 +267,6 @@ def test_a_server_that_is_back_is_reached_on_a_new_connection(make: MakeRunner) 
         assert runner.run(probe.post()) == b"1"
         assert runner.run(probe.post()) == b"2"
         assert runner.slept == []
-
-
-def mdi(sandbox: RunningSandbox) -> Mdi:
-    credentials = sandbox.credentials["mdi"]
-    return Mdi(
-        f"{sandbox.url}/mdi/api/v2",
-        username=credentials["username"],
-        password=credentials["password"],
-        client=credentials["client"],
-        clock=utcnow,
-    )
 
 
 @pytest.mark.parametrize(
