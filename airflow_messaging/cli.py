@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
 import tempfile
@@ -106,7 +107,12 @@ def _run_check(arguments: argparse.Namespace) -> int:
     try:
         connection = Connection.get_connection_from_secrets(arguments.conn_id)
         accepted, said = with_connection(arguments.conn_id, connection).test_connection()
-    except (AirflowNotFoundException, MessagingError) as error:
+    except AirflowNotFoundException as error:
+        # Airflow says the same of a connection that it cannot read, and keeps to itself why.
+        variable = f"AIRFLOW_CONN_{arguments.conn_id.upper()}"
+        unreadable = f"{variable} is set, but Airflow cannot read it: is its JSON or URI right?"
+        accepted, said = False, unreadable if os.environ.get(variable) else str(error)
+    except MessagingError as error:
         accepted, said = False, str(error)
     print(f"{arguments.conn_id}: {said}", file=sys.stdout if accepted else sys.stderr)
     return 0 if accepted else 1

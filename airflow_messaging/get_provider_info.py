@@ -12,12 +12,14 @@ DISTRIBUTION = "airflow-provider-messaging"
 class Field:
     """One field of a connection's ``extra``.
 
-    :param name: Its name.
+    :param name: Its name. Airflow masks what stands under a name with such words as ``bearer`` or ``token`` in it, the
+        form's defaults included.
     :param label: What the form shows beside it.
     :param description: What the form explains below it.
     :param kind: JSON type: ``string``, ``number``, ``integer`` or ``boolean``.
     :param default: Taken where the field is empty.
     :param minimum: Smallest number allowed.
+    :param choices: The only values allowed.
     """
 
     name: str
@@ -26,6 +28,7 @@ class Field:
     kind: str = "string"
     default: Any = None
     minimum: float | None = None
+    choices: tuple[str, ...] = ()
 
     def schema(self) -> dict[str, Any]:
         """Return the field's JSON schema for the form."""
@@ -34,6 +37,8 @@ class Field:
             schema["default"] = self.default
         if self.minimum is not None:
             schema["minimum"] = self.minimum
+        if self.choices:
+            schema["enum"] = list(self.choices)
         return schema
 
 
@@ -46,7 +51,7 @@ class ConnectionType:
     :param hook: Class path of the hook.
     :param queue: Class path of the scheme for ``MessageQueueTrigger``.
     :param login: Label of the ``login`` field, or None if the service has none.
-    :param login_unless: The boolean field of ``extra`` that makes the login needless, if there is one.
+    :param login_unless: The field of ``extra``, and its value, that make the login needless, if there is one.
     :param password: Label of the ``password`` field, which holds the secret.
     :param base_url: The vendor's own base URL, or None if each customer has their own.
     :param path: Path of the API on a host that is given without one.
@@ -62,7 +67,7 @@ class ConnectionType:
     base_url: str | None
     path: str = ""
     fields: tuple[Field, ...] = field(default=())
-    login_unless: str | None = None
+    login_unless: tuple[str, str] | None = None
 
 
 COMMON_FIELDS = (
@@ -73,6 +78,13 @@ COMMON_FIELDS = (
     Field("ca_file", "CA file", "File of CA certificates to trust in place of the system's"),
     Field("allow_insecure", "Allow plain http", "Send credentials in clear to hosts elsewhere", "boolean", False),
 )
+
+BEARER = "bearer"
+
+
+def _auth_scheme(description: str, default: str) -> Field:
+    return Field("auth_scheme", "Authentication", description, default=default, choices=(default, BEARER))
+
 
 CONNECTION_TYPES = {
     row.type: row
@@ -96,7 +108,7 @@ CONNECTION_TYPES = {
             password="API key",  # noqa: S106 - a label
             base_url=None,
             fields=(
-                Field("bearer", "Bearer token", "Send the key as a bearer token, not by HTTP Basic", "boolean", False),
+                _auth_scheme("The API key goes by HTTP Basic, or as a bearer token", "basic"),
                 Field(
                     "chunk_size",
                     "Chunk size",
@@ -130,8 +142,8 @@ CONNECTION_TYPES = {
             login="User name",
             password="Password",  # noqa: S106 - a label
             base_url="https://api2.serwersms.pl",
-            fields=(Field("bearer", "Bearer token", "The password is a token of the API", "boolean", default=False),),
-            login_unless="bearer",
+            fields=(_auth_scheme("Name and password go in the body; a token, as the password, as bearer", "body"),),
+            login_unless=("auth_scheme", BEARER),
         ),
         ConnectionType(
             type="sendhub",

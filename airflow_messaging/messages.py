@@ -143,6 +143,17 @@ class Draft:
     message_id: str
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False, hash=False)
 
+    def __post_init__(self) -> None:
+        """Refuse what is no text, such as a number that a template has become, before anything is noted or sent.
+
+        :raises InvalidInput: If ``text`` or ``subject`` is no text, or ``options`` no mapping.
+        """
+        for name in ("text", "subject"):
+            if not isinstance(getattr(self, name), str | None):
+                raise InvalidInput(name, Shown(f"a value of type {type(getattr(self, name)).__name__}"), "a text")
+        if not isinstance(self.options, Mapping):
+            raise InvalidInput("options", Shown(f"a value of type {type(self.options).__name__}"), "a mapping")
+
 
 def as_recipients(to: str | Iterable[Any]) -> tuple[str, ...]:
     """Return recipients as a draft holds them.

@@ -18,6 +18,7 @@ CONN_ID = "liquidfiles_default"
 @dag(
     schedule=None,
     start_date=datetime(2026, 1, 1),
+    max_active_runs=1,
     tags=["messaging"],
     doc_md=__doc__,
     params={

@@ -21,6 +21,7 @@ CONN_ID = "liquidfiles_default"
 @dag(
     schedule=None,
     start_date=datetime(2026, 1, 1),
+    max_active_runs=1,
     tags=["messaging"],
     doc_md=__doc__,
     params={
@@ -43,7 +44,9 @@ def liquidfiles_to_go_integrate():
     ask = LiquidFilesSendMessageOperator(
         task_id="ask", recipients="{{ params.partner }}", subject="Price list", attachments=[write_request()]
     )
-    wait = NextMessageSensor(task_id="wait", conn_id=CONN_ID, reader="carrier", poke_interval=2, timeout=300)
+    wait = NextMessageSensor(
+        task_id="wait", conn_id=CONN_ID, reader="carrier", sender="{{ params.partner }}", poke_interval=2, timeout=300
+    )
     # [START carry]
     download = DownloadAttachmentsOperator(
         task_id="download", conn_id=CONN_ID, messages=wait.output, path="{{ params.storage }}/price_lists"
@@ -52,12 +55,16 @@ def liquidfiles_to_go_integrate():
         task_id="carry", message_to="{{ params.route }}", message_expires_after=3600
     ).expand(data=download.output.map(lambda file: file["path"]))
     # [END carry]
+    # A message without files leaves nothing to carry: that is skipped, and these two are not.
     report = SerwerSmsSendMessageOperator(
         task_id="report",
+        trigger_rule="none_failed",
         phone="{{ params.phone }}",
         text="{{ ti.xcom_pull(task_ids='download') | length }} file(s) carried on to {{ params.route }}.",
     )
-    mark = MarkMessagesReadOperator(task_id="mark", conn_id=CONN_ID, messages=wait.output, reader="carrier")
+    mark = MarkMessagesReadOperator(
+        task_id="mark", trigger_rule="none_failed", conn_id=CONN_ID, messages=wait.output, reader="carrier"
+    )
     ask >> wait >> download >> carry >> report >> mark
 
 

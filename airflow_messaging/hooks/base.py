@@ -46,6 +46,12 @@ class MessagingHook(BaseHook, Generic[S]):
     conn_type: ClassVar[str]
     hook_name: ClassVar[str]
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Give each hook the form's methods for its own: Airflow 3.1 does not look at inherited ones."""
+        super().__init_subclass__(**kwargs)
+        for name in ("get_ui_field_behaviour", "get_connection_form_widgets"):
+            setattr(cls, name, MessagingHook.__dict__[name])
+
     def __init__(self, conn_id: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.conn_id = conn_id or self.default_conn_name

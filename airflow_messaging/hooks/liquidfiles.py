@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any
 
+from airflow_messaging.get_provider_info import BEARER
 from airflow_messaging.hooks.base import MessagingHook, utcnow
 from airflow_messaging.hooks.drafts import as_upload
 from airflow_messaging.hooks.settings import Settings
@@ -16,8 +17,8 @@ from airflow_messaging.services.liquidfiles import LiquidFiles
 class LiquidFilesHook(MessagingHook[LiquidFiles]):
     """Secure messages with attachments behind one-time URLs.
 
-    Connection fields: ``host`` is your own server, ``password`` the API key; in ``extra`` ``bearer`` (send the key as a
-    bearer token) and ``chunk_size`` (bytes; a larger file is uploaded in pieces).
+    Connection fields: ``host`` is your own server, ``password`` the API key; in ``extra`` ``auth_scheme`` (``basic``,
+    or ``bearer`` for the key as a bearer token) and ``chunk_size`` (bytes; a larger file is uploaded in pieces).
 
     :param conn_id: The connection. Default ``liquidfiles_default``.
     """
@@ -33,7 +34,7 @@ class LiquidFilesHook(MessagingHook[LiquidFiles]):
             api_key=settings.password,
             clock=utcnow,
             zone=settings.zone,
-            bearer=settings.extra["bearer"],
+            bearer=settings.extra["auth_scheme"] == BEARER,
             chunk_size=settings.extra["chunk_size"],
         )
 

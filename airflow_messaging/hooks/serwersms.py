@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from airflow_messaging.get_provider_info import BEARER
 from airflow_messaging.hooks.base import MessagingHook, utcnow
 from airflow_messaging.hooks.settings import Settings
 from airflow_messaging.messages import Message, Receipt
@@ -16,8 +17,8 @@ from airflow_messaging.services.serwersms_wire import Limit
 class SerwerSmsHook(MessagingHook[SerwerSms]):
     """SMS out, SMS and MMS in.
 
-    Connection fields: ``login`` and ``password``; or, with ``bearer`` in ``extra``, a token of the API as the
-    password and no login.
+    Connection fields: ``login`` and ``password``; or, with ``auth_scheme`` ``bearer`` in ``extra``, a token of
+    the API as the password and no login.
 
     :param conn_id: The connection. Default ``serwersms_default``.
     """
@@ -30,7 +31,7 @@ class SerwerSmsHook(MessagingHook[SerwerSms]):
         """Build the service from the connection's settings."""
         credentials = (
             {"token": settings.password}
-            if settings.extra["bearer"]
+            if settings.extra["auth_scheme"] == BEARER
             else {"username": settings.login, "password": settings.password}
         )
         return SerwerSms(settings.base_url, **credentials, clock=utcnow, zone=settings.zone)

@@ -55,7 +55,7 @@ def read_settings(row: ConnectionType, connection: Any, extra: dict[str, Any]) -
         raise InvalidInput("connection type", connection.conn_type, row.type)
     values = _read_extra(row, extra)
     base_url = _base_url(row, connection, allow_insecure=values["allow_insecure"])
-    needless = row.login_unless is not None and values[row.login_unless]
+    needless = row.login_unless is not None and row.login_unless in values.items()
     if row.login is not None and not needless and not (connection.login or "").strip():
         raise InvalidInput("login", Shown("nothing"), row.login)
     transport = TransportOptions(
@@ -108,6 +108,8 @@ def _read_field(item: Field, value: Any) -> Any:
     fits = isinstance(read, _KINDS[item.kind]) and (item.kind == "boolean" or not isinstance(read, bool))
     if not fits or (isinstance(read, float) and not math.isfinite(read)):
         raise InvalidInput(item.name, value, f"a value of type {item.kind}")
+    if item.choices and read not in item.choices:
+        raise InvalidInput(item.name, value, f"one of {', '.join(item.choices)}")
     if item.minimum is not None and read < item.minimum:
         raise InvalidInput(item.name, value, f"at least {item.minimum:g}")
     return read

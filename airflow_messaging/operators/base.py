@@ -40,9 +40,9 @@ class MessagingOperator(BaseOperator):
 class SendOnceOperator(MessagingOperator):
     """An operator that sends one message, and on another try does not send it again.
 
-    **Delivery**: an attempt that may have reached the service is not blindly repeated: it is looked for at the service,
-    or sent again under the same id where the service drops the second. Where neither is possible, ``on_unknown``
-    decides. From Airflow 3.3 on, this holds across retries, cleared tasks and killed processes; below, within one try.
+    **Delivery**: an attempt that may have reached the service is not blindly repeated: it is looked for at the service;
+    where nobody can look, ``on_unknown`` decides. From Airflow 3.3 on, this holds across retries, cleared tasks and
+    killed processes; below, within one try.
 
     :param conn_id: The connection.
     :param on_unknown: What to do where it cannot be found out whether the message was sent: ``"fail"`` (default) raises

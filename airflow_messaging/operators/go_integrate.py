@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 class GoIntegrateSendMessageOperator(SendOperator):
     """Send a file to a route.
 
-    **Delivery**: where an attempt may have reached the service, the message is sent again under the same
-    ``message-id``, also by a retry. The id is derived from DAG, run, task and map index.
+    **Delivery**: the API cannot be asked what was sent. So where an attempt may have reached the service,
+    ``on_unknown`` decides: the task fails for good, or the next try sends again under the same ``message-id``, which is
+    derived from DAG, run, task and map index.
 
     :param data: Path of the file, as a path, a URL or an ``ObjectStoragePath``. It is streamed.
     :param message_to: The recipient's route.

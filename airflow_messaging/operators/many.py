@@ -38,9 +38,9 @@ def send_many_once(
 ) -> list[Outcome]:
     """Send many messages, except those that this or an earlier try of the task has sent.
 
-    **Delivery**: as for one message: an attempt that may have reached the service is looked for there, or sent again
-    under the same id where the service drops the second; where neither is possible, ``on_unknown`` decides. From
-    Airflow 3.3 on, that holds across tries, and for processes that were killed; below, within one try.
+    **Delivery**: as for one message: an attempt that may have reached the service is looked for there; where
+    nobody can look, ``on_unknown`` decides. From Airflow 3.3 on, that holds across tries, and for processes that were
+    killed; below, within one try.
 
     :param hook: The connection.
     :param messages: Mappings with the arguments of ``hook.send``.

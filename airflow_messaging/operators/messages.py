@@ -21,9 +21,9 @@ class SendMessageOperator(SplittingOperator):
     What the service cannot express is refused with ``UnsupportedFeature``; nothing is dropped silently. See the feature
     matrix in the documentation.
 
-    **Delivery**: an attempt that may have reached the service is not blindly repeated: it is looked for at the service,
-    or sent again under the same id where the service drops the second. Where neither is possible, ``on_unknown``
-    decides. From Airflow 3.3 on, this holds across retries, cleared tasks and killed processes; below, within one try.
+    **Delivery**: an attempt that may have reached the service is not blindly repeated: it is looked for at the service;
+    where nobody can look, ``on_unknown`` decides. From Airflow 3.3 on, this holds across retries, cleared tasks and
+    killed processes; below, within one try.
 
     :param conn_id: A connection of any of the five types.
     :param to: Recipient or recipients, in the service's own form.
@@ -94,10 +94,10 @@ class SendMessagesOperator(SendOnceOperator):
     All are checked before the first is sent. What the service asks for, its pauses and ``max_per_second`` of the
     connection, is kept.
 
-    **Delivery**: each message is sent once: an attempt that may have reached the service is looked for there, or sent
-    again under the same id where the service drops the second. Where neither is possible, ``on_unknown`` decides. From
-    Airflow 3.3 on, a retry sends what has not been sent and nothing else, also after its process was killed; below, a
-    task that has sent some is not retried. Messages are known again by what is in them, not by their place in the list.
+    **Delivery**: each message is sent once: an attempt that may have reached the service is looked for there; where
+    nobody can look, ``on_unknown`` decides. From Airflow 3.3 on, a retry sends what has not been sent and nothing else,
+    also after its process was killed; below, a task that has sent some is not retried. Messages are known again by what
+    is in them, not by their place in the list.
 
     :param conn_id: A connection of any of the five types.
     :param messages: Mappings with ``to``, and ``text``, ``subject``, ``attachments``, ``in_reply_to``, ``message_id``,

@@ -98,9 +98,9 @@ def send_once(
 ) -> Receipt:
     """Send a message, unless this or an earlier try of the task has sent it.
 
-    **Delivery**: an attempt that may have reached the service is not blindly repeated. It is looked for at the service,
-    or sent again under the same id where the service drops the second; where neither is possible, ``on_unknown``
-    decides. From Airflow 3.3 on, that holds across tries, and for processes that were killed; below, within one try.
+    **Delivery**: an attempt that may have reached the service is not blindly repeated. It is looked for at the service;
+    where nobody can look, ``on_unknown`` decides. From Airflow 3.3 on, that holds across tries, and for processes that
+    were killed; below, within one try.
 
     :param hook: The connection.
     :param draft: The message. Its ``message_id`` has to be the same on every try, and another for each message.
@@ -286,8 +286,6 @@ class Sending:
 
     def _look_after(self, error: MessagingError, *, resend: bool = False) -> Receipt | None:
         """Find what an attempt has sent; None if it is to be sent again."""
-        if self._hook.service.resend_is_safe:
-            return None
         try:
             found = self.look()
         except MessagingError as failure:

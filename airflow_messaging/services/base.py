@@ -106,8 +106,6 @@ class Service(abc.ABC):
     """Whether a received message names the one that it answers."""
     longest_text: int | None = None
     """The most characters that a text may have; None where the service names no limit."""
-    resend_is_safe: ClassVar[bool] = False
-    """Whether the service drops a message that is sent again under the same client's id."""
     most_recipients: int | None = 1
     """The most recipients that one message of :meth:`send` may have; None where the service names no limit."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any, Protocol
 from urllib.parse import urlencode
@@ -25,6 +27,20 @@ class Readable(Protocol):
         """Return the next piece."""
 
 
+class UnreadableFile(OSError):
+    """A storage failed in its own way. For the transports it is one of the errors that their files have."""
+
+
+@contextlib.contextmanager
+def _storage_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise UnreadableFile(type(error).__name__) from error
+
+
 class UploadStream:
     """The bytes of an upload, counted against the size that was announced.
 
@@ -34,7 +50,8 @@ class UploadStream:
 
     def __init__(self, upload: Upload, progress: Progress | None) -> None:
         self._upload = upload
-        self._file = upload.open()
+        with _storage_errors():
+            self._file = upload.open()
         self._progress = progress
         self._left = upload.size
 
@@ -47,7 +64,8 @@ class UploadStream:
 
         :raises InvalidInput: If the file is not as long as it was when its digest was computed.
         """
-        piece = self._file.read(PIECE if size < 0 else size)
+        with _storage_errors():
+            piece = self._file.read(PIECE if size < 0 else size)
         self._left -= len(piece)
         if self._left < 0 or (not piece and size != 0 and self._left > 0):
             raise InvalidInput("data", self._upload.filename, "a file that does not change while it is sent")
@@ -63,12 +81,13 @@ class UploadStream:
 class Outgoing(ExitStack):
     """What is open while one request is sent."""
 
+    has_file: bool = False
     stream: UploadStream | None = None
 
     @property
     def lacks_the_end(self) -> bool:
         """Whether a part of the file has not even been read, so that nobody can have got the whole of it."""
-        return self.stream is not None and len(self.stream) > 0
+        return self.has_file and (self.stream is None or len(self.stream) > 0)
 
 
 def encode(body: Body, progress: Progress | None, opened: Outgoing) -> tuple[dict[str, str], bytes | Readable | None]:
@@ -85,6 +104,7 @@ def encode(body: Body, progress: Progress | None, opened: Outgoing) -> tuple[dic
         return {"Content-Type": "application/json"}, json.dumps(body.value).encode()
     if isinstance(body, FormBody):
         return {"Content-Type": "application/x-www-form-urlencoded"}, urlencode(body.fields).encode()
+    opened.has_file = True
     stream = opened.stream = UploadStream(body.upload, progress)
     opened.callback(stream.close)
     if isinstance(body, FileField):

@@ -115,7 +115,8 @@ def went_through(
     groups: dict[str, dict[str, int]] = {}
     for task in tasks:
         group = groups.setdefault(service_of(task, services, hints) or "no service", {})
-        group[task["task_id"]] = group.get(task["task_id"], 0) + 1
+        name = f"{task['task_id']} skipped" if task["state"] == "skipped" else task["task_id"]
+        group[name] = group.get(name, 0) + 1
     parts = []
     for service in [*groups, *(service for service in messages if service not in groups)]:
         counts = ", ".join(f"{count} {direction}" for direction, count in messages.get(service, {}).items())

@@ -16,7 +16,7 @@ from airflow_messaging.messages import Attachment, upload_from_bytes
 from airflow_messaging.sandbox import RunningSandbox
 from airflow_messaging.services.receiving import Cursor
 
-from .test_conformance import CASES, Driver
+from .cases import CASES, Driver
 
 [CASE] = [case for case in CASES if case.service == "liquidfiles"]
 UPLOAD = "message/attachments/upload"
@@ -157,7 +157,7 @@ class TestDeletions:
 
 
 def test_the_key_may_travel_as_a_bearer_token(make: Callable[..., Driver]) -> None:
-    driver = make(bearer=True)
+    driver = make(auth_scheme="bearer")
     driver.hook.service._basic = "of no use"
     driver.run(driver.hook.service.check())
     driver.hook.service._api_key = "wrong"

@@ -20,7 +20,7 @@ from airflow_messaging.exceptions import (
 from airflow_messaging.messages import Draft, Receipt, Status, upload_from_bytes
 from airflow_messaging.sandbox import RunningSandbox
 
-from .test_conformance import CASES, Driver
+from .cases import CASES, Driver
 
 BY_NAME = {case.service: case for case in CASES}
 PEER, OTHER, BLOCKED = "+48500600700", "+48111222333", "+48000000403"
@@ -135,7 +135,7 @@ class TestSerwerSms:
         connection = {key: value for key, value in connections["serwersms_default"].items() if key != "login"}
 
         def with_password(password: str) -> Driver:
-            changed = {**connection, "password": password, "extra": {"bearer": True}}
+            changed = {**connection, "password": password, "extra": {"auth_scheme": "bearer"}}
             monkeypatch.setenv("AIRFLOW_CONN_SERWERSMS_DEFAULT", json.dumps(changed))
             return make("serwersms")
 

@@ -88,13 +88,19 @@ def test_the_login_must_be_there(conn_type: str) -> None:
         refused(conn_type, "login", login=nothing)
 
 
-@pytest.mark.parametrize("token", [True, "true", "1"])
-def test_a_token_needs_no_login(token: Any) -> None:
-    settings = read("serwersms", login=None, extra={"bearer": token})
-    assert (settings.login, settings.password, settings.extra) == ("", SECRET, {"bearer": True})
-    for no_token in (False, "false", None, ""):
-        refused("serwersms", "login", login=None, extra={"bearer": no_token})
-    refused("serwersms", "password", login=None, password=None, extra={"bearer": token})
+def test_a_token_needs_no_login() -> None:
+    token = {"auth_scheme": "bearer"}
+    settings = read("serwersms", login=None, extra=token)
+    assert (settings.login, settings.password, settings.extra) == ("", SECRET, token)
+    for no_token in ("body", None, ""):
+        refused("serwersms", "login", login=None, extra={"auth_scheme": no_token})
+    refused("serwersms", "password", login=None, password=None, extra=token)
+
+
+@pytest.mark.parametrize("type_", ["liquidfiles", "serwersms"])
+@pytest.mark.parametrize("scheme", ["Bearer", "token", True, "***"])
+def test_only_known_ways_to_authenticate(type_: str, scheme: Any) -> None:
+    refused(type_, "auth_scheme", extra={"auth_scheme": scheme})
 
 
 def test_a_server_of_ones_own_must_be_named() -> None:

@@ -10,7 +10,9 @@ import pytest
 
 from airflow_messaging.sandbox import RunningSandbox, running
 from airflow_messaging.transport import retry
-from airflow_messaging.triggers import failures, shared
+from airflow_messaging.triggers import asking, failures, shared
+
+from .questions import Page
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parent.parent / "dags_examples"
@@ -29,6 +31,26 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failures, "pause_after", lambda *_: 0.1)
     monkeypatch.setattr(shared, "pause_after", lambda *_: 0.1)
+
+
+@pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch) -> Page:
+    """Airflow's page for approvals, kept in memory."""
+    from airflow.sdk.execution_time import hitl
+
+    page = Page()
+    monkeypatch.setattr(hitl, "upsert_hitl_detail", page.upsert)
+    monkeypatch.setattr(hitl, "update_hitl_detail_response", page.update)
+    monkeypatch.setattr(hitl, "get_hitl_detail_content_detail", page.get)
+    monkeypatch.setattr(asking, "PAGE_INTERVAL_S", 0.1)
+    return page
+
+
+@pytest.fixture(params=[True, False], ids=["3.3", "before"])
+def page_resumes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether Airflow itself resumes a task whose button was pressed."""
+    monkeypatch.setattr(asking, "_page_resumes_tasks", lambda: request.param)
+    return bool(request.param)
 
 
 @pytest.fixture(scope="module")

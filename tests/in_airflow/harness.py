@@ -13,7 +13,10 @@ from typing import Any
 
 from airflow.providers.common.compat.module_loading import import_string
 from airflow.providers.common.compat.sdk import TaskDeferred
+from airflow.sdk import DAG
 from airflow.triggers.base import TriggerEvent
+
+from airflow_messaging.operators.messages import ListMessagesOperator
 
 try:
     from airflow.sdk.exceptions import AirflowRescheduleException
@@ -55,6 +58,20 @@ def new_context(*, started_ago: float = 5.0, **changes: Any) -> Any:
     ti = FakeTaskInstance(**changes)
     run = SimpleNamespace(start_date=datetime.now(UTC) - timedelta(seconds=started_ago))
     return {"ti": ti, "task_instance": ti, "dag_run": run, "run_id": ti.run_id, "params": {}}
+
+
+def run(operator: type[Any], context: Any = None, **arguments: Any) -> Any:
+    """Run an operator as a worker does: templates first; what it returns goes through XCom."""
+    context = context or new_context()
+    with DAG("a_dag", schedule=None):
+        task = operator(task_id="a_task", **arguments)
+    task.render_template_fields(context)
+    return as_json(task.execute(context))
+
+
+def waiting(service: str, **arguments: Any) -> list[dict[str, Any]]:
+    messages: list[dict[str, Any]] = run(ListMessagesOperator, conn_id=f"{service}_default", **arguments)
+    return messages
 
 
 def run_sensor(make: Callable[[], Any], context: Any = None) -> Any:

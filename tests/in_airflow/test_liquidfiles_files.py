@@ -11,8 +11,7 @@ from airflow_messaging.operators.liquidfiles import LiquidFilesDeleteAttachments
 from airflow_messaging.sandbox import RunningSandbox
 from airflow_messaging.services.liquidfiles import CHUNK_SIZE
 
-from .harness import new_context
-from .test_operators import run, waiting
+from .harness import new_context, run, waiting
 
 pytestmark = pytest.mark.usefixtures("connections", "variables")
 

@@ -20,8 +20,7 @@ from airflow_messaging.operators.serwersms import SerwerSmsSendMessageOperator
 from airflow_messaging.sandbox import RunningSandbox
 from airflow_messaging.services import serwersms_wire
 
-from .harness import new_context
-from .test_operators import run
+from .harness import new_context, run
 
 pytestmark = pytest.mark.usefixtures("connections", "variables")
 

@@ -137,6 +137,17 @@ def test_wrong_arguments_are_explained(arguments: list[str], capsys: pytest.Capt
     assert "usage" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("value", ['{"conn_type": "sendhub", "login" "a"}', '{"conn_type": "sendhub", "port": "x"}'])
+def test_a_connection_that_cannot_be_read_is_not_called_missing(
+    value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", "nowhere"]) == 1
+    assert "isn't defined" in capsys.readouterr().err
+    monkeypatch.setenv("AIRFLOW_CONN_NOWHERE", value)
+    assert main(["check", "nowhere"]) == 1
+    assert "AIRFLOW_CONN_NOWHERE is set, but Airflow cannot read it" in capsys.readouterr().err
+
+
 def test_starts_quickly_and_without_airflow() -> None:
     code = (
         "import sys, airflow_messaging.sandbox, airflow_messaging.cli\n"

@@ -47,7 +47,6 @@ def no_look(monkeypatch: pytest.MonkeyPatch) -> None:
         def blind(self: object, settings: object, make: object = make) -> Service:
             made: Service = make(self, settings)  # type: ignore[operator]
             made.find_sent = Service.find_sent.__get__(made)  # type: ignore[method-assign]
-            made.resend_is_safe = False  # type: ignore[misc]
             return made
 
         monkeypatch.setattr(kind, "make_service", blind)

@@ -10,7 +10,6 @@ import pytest
 
 from airflow_messaging.exceptions import (
     ConnectionLost,
-    InvalidInput,
     MessagingError,
     NotFound,
     ProtocolError,
@@ -22,14 +21,14 @@ from airflow_messaging.services.base import Call
 from airflow_messaging.services.http import RawFile, Response
 from airflow_messaging.services.liquidfiles import CHUNK_SIZE
 
-from .driver import json_response, run_flow
-from .test_liquidfiles import KEY, run_auth, service
+from .play import answer, refused, run_auth, run_flow, unreadable
+from .test_liquidfiles import KEY, service
 
 BIG = upload_from_bytes("big.bin", bytes(range(10)))
 
 
 def stored(id_: str = "id1", **fields: Any) -> Response:
-    return json_response({"attachment": {"id": id_, "size": BIG.size, "crc32": f"{BIG.crc32:x}", **fields}})
+    return answer({"attachment": {"id": id_, "size": BIG.size, "crc32": f"{BIG.crc32:x}", **fields}})
 
 
 def piece(call: Call[Any]) -> bytes:
@@ -52,7 +51,7 @@ def numbers(call: Call[Any]) -> dict[str, str]:
 )
 def test_a_large_file_goes_up_in_pieces(chunk_size: int, pieces: list[bytes]) -> None:
     api = service(chunk_size=chunk_size)
-    blank = Response(status=200)
+    blank = answer()
 
     played = run_flow(api.upload(data=BIG), [*[blank] * (len(pieces) - 1), stored()], api)
 
@@ -76,8 +75,8 @@ def test_a_file_up_to_the_limit_goes_up_whole(chunk_size: int) -> None:
 def test_an_empty_file_goes_up_whole() -> None:
     api = service(chunk_size=1)
     empty = upload_from_bytes("empty", b"")
-    answer = json_response({"attachment": {"id": "e", "size": 0, "crc32": "0"}})
-    played = run_flow(api.upload(data=empty), [answer], api)
+    response = answer({"attachment": {"id": "e", "size": 0, "crc32": "0"}})
+    played = run_flow(api.upload(data=empty), [response], api)
     assert (played.result, numbers(played.calls[0])) == ("e", {})
 
 
@@ -85,15 +84,15 @@ def test_an_empty_file_goes_up_whole() -> None:
     "refusal",
     [
         ServiceError("liquidfiles", "upload", status=422),
-        json_response({"errors": ["Chunk 3 was expected"]}, status=422),
+        answer({"errors": ["Chunk 3 was expected"]}, 422),
         stored(size=14),
         stored(crc32="1"),
-        Response(status=200),
+        answer(),
     ],
 )
 def test_what_a_repeated_piece_may_have_spoilt_is_begun_again_once(refusal: Any) -> None:
     api = service(chunk_size=5)
-    blank = Response(status=200)
+    blank = answer()
 
     played = run_flow(api.upload(data=BIG), [blank, refusal, blank, stored("second")], api)
     assert played.result == "second"
@@ -118,15 +117,12 @@ def test_other_failures_are_not(error: MessagingError) -> None:
 
 @pytest.mark.parametrize(("chunk", "chunks", "field"), [(0, 0, "chunks"), (2, 2, "chunk"), (-1, 2, "chunk")])
 def test_there_is_no_such_piece(chunk: int, chunks: int, field: str) -> None:
-    with pytest.raises(InvalidInput) as caught:
-        service().upload_chunk(data=BIG, chunk=chunk, chunks=chunks)
-    assert caught.value.field == field
+    refused(field, lambda: service().upload_chunk(data=BIG, chunk=chunk, chunks=chunks))
 
 
 @pytest.mark.parametrize("bad", [0, -1, True, "1 MiB", 1.5])
 def test_a_chunk_size_that_is_none(bad: Any) -> None:
-    with pytest.raises(InvalidInput, match="chunk_size"):
-        service(chunk_size=bad)
+    refused("chunk_size", lambda: service(chunk_size=bad))
 
 
 def test_a_whole_upload_with_another_content_is_noticed() -> None:
@@ -161,14 +157,13 @@ def test_the_list_of_files() -> None:
     assert (call.request.method, call.request.url, call.repeatable) == ("GET", "attachments", True)
     file = {"id": "f", "filename": "a.gif", "size": 6, "content_type": "image/gif", "checksum": "ab", "crc32": "44b411"}
 
-    found = service().result(call, json_response({"attachments": [{**file, "assembled": True}]}))
+    found = service().result(call, answer({"attachments": [{**file, "assembled": True}]}))
 
     assert found == [
         Attachment(id="f", filename="a.gif", size=6, content_type="image/gif", checksum="ab", crc32="44b411")
     ]
     for body in ({}, {"attachments": 7}, {"attachments": [{"id": "f"}]}, []):
-        with pytest.raises(ProtocolError):
-            service().result(call, json_response(body))
+        unreadable(service(), call, answer(body))
 
 
 def test_deletions() -> None:
@@ -176,17 +171,15 @@ def test_deletions() -> None:
     assert (of_message.request.method, of_message.request.url) == ("DELETE", "message/m%2F1/delete_attachments")
     assert (single.request.method, single.request.url) == ("DELETE", "message/attachments/f%3F2")
     for call in (of_message, single):
-        assert service().result(call, Response(status=200)) is None
+        assert service().result(call, answer()) is None
         assert call.repeatable
         with pytest.raises(NotFound):
-            service().result(call, json_response({"errors": ["gone"]}, status=404))
+            service().result(call, answer({"errors": ["gone"]}, 404))
     for delete, field in ((service().delete_attachments, "message_id"), (service().delete_attachment, "attachment_id")):
         for bad in ("", "..", None, 7, "a\nb"):
-            with pytest.raises(InvalidInput) as caught:
-                delete(bad)  # type: ignore[arg-type]
-            assert caught.value.field == field
+            refused(field, lambda delete=delete, bad=bad: delete(bad))  # type: ignore[arg-type]
 
 
 def test_the_key_as_a_bearer_token() -> None:
-    (sent,) = run_auth(service(bearer=True), service().messages_inbox().request, [json_response({})])
+    (sent,) = run_auth(service(bearer=True), service().messages_inbox().request, [answer({})])
     assert sent.headers["Authorization"] == f"Bearer {KEY}"

@@ -12,7 +12,7 @@ from airflow_messaging.services.http import Request, Response
 from airflow_messaging.services.paging import Page, every_item
 from airflow_messaging.services.receiving import OVERLAP, SLACK, Cursor, acknowledged, poll
 
-from .play import NOW, SetClock, run_flow
+from .play import NOW, SetClock, answer, run_flow
 
 
 def at(seconds):
@@ -56,8 +56,12 @@ class Store(Service):
         return sorted(listed, key=lambda m: m.received_at or datetime.min.replace(tzinfo=UTC))[:limit]
 
 
-def run(flow, calls=None):
-    return run_flow(flow, lambda call: call.parse(Response(status=200)), calls)
+def parsed(call):
+    return call.parse(answer())
+
+
+def run(flow):
+    return run_flow(flow, parsed).result
 
 
 def message(id_, seconds=0):
@@ -252,13 +256,12 @@ def test_no_message_is_both_unacknowledged_and_forgotten(times, done, rounds):
 
 
 def test_a_single_page_is_read_once():
-    calls = []
-    items = run(every_item("store", lambda n, _: call_for(str(n), Page(["a", "b"])), str), calls)
+    items, calls = run_flow(every_item("store", lambda n, _: call_for(str(n), Page(["a", "b"])), str), parsed)
     assert (items, len(calls)) == (["a", "b"], 1)
 
 
 def test_an_empty_page_ends_the_list_whatever_it_announces():
     pages = {1: Page(["a"], True), 2: Page([], True)}
-    calls = []
-    assert run(every_item("store", lambda n, _: call_for(str(n), pages[n]), str), calls) == ["a"]
+    items, calls = run_flow(every_item("store", lambda n, _: call_for(str(n), pages[n]), str), parsed)
+    assert items == ["a"]
     assert [call.endpoint for call in calls] == ["1", "2", "1", "2"]

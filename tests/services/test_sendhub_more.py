@@ -12,7 +12,7 @@ from airflow_messaging.messages import Attachment, Draft, Message, Receipt, Stat
 from airflow_messaging.services.sendhub import SendHub
 from airflow_messaging.services.sendhub_wire import LARGEST_MMS, Contact
 
-from .play import SetClock, answer, body_of, over_the_wire, refused, run_flow, sample, unreadable
+from .play import SetClock, answer, body_of, refused, run_flow, sample, unreadable
 
 NUMBER, OTHER = "+16505551234", "+16505551235"
 SENT = sample("sendhub/send-message.json")
@@ -30,8 +30,8 @@ def listing(*objects, following=None):
     return answer({"meta": {"limit": 100, "next": following}, "objects": list(objects)})
 
 
-def play(service, flow, *responses, calls=None):
-    return run_flow(flow, over_the_wire(service, responses), calls)
+def play(service, flow, *responses):
+    return run_flow(flow, responses, service).result
 
 
 # -- scheduled messages -----------------------------------------------------------------------------------------------
@@ -39,8 +39,7 @@ def play(service, flow, *responses, calls=None):
 
 def test_the_scheduled_list(service):
     record = json.loads(sample("sendhub/schedule.json"))
-    calls = []
-    [got] = play(service, service.scheduled_messages_all(), listing(record), calls=calls)
+    [got], calls = run_flow(service.scheduled_messages_all(), [listing(record)], service)
     assert (got.id, got.text, got.recipients, got.sent_at) == ("30", "Testing Scheduling", ("21399",), None)
     assert (calls[0].request.method, calls[0].request.url) == ("GET", "messages/scheduled")
     assert calls[0].repeatable
@@ -173,8 +172,7 @@ def test_files_of_a_received_message_whatever_their_form(service, entry, expecte
 def test_downloading_asks_the_conversation_for_the_address(service):
     record = inbound(attachments=[{"id": 7, "url": URL}])
     got = receive(service, record)
-    calls = []
-    call = play(service, service.attachment(got, got.attachments[0]), listing(inbound("4"), record), calls=calls)
+    call, calls = run_flow(service.attachment(got, got.attachments[0]), [listing(inbound("4"), record)], service)
     assert [made.request.url for made in calls] == ["threads/9"]
     assert (call.request.method, call.request.url, call.repeatable) == ("GET", URL, True)
     assert not service.is_own(call.request.url)
@@ -184,9 +182,9 @@ def test_without_the_conversations_id_those_with_the_sender_are_looked_through(s
     record = inbound(attachments=[{"id": 7, "url": URL}])
     lone = Message(service="sendhub", id="5", sender="1111")
     conversations = listing(conversation(8, 2222), conversation(9))
-    calls = []
     flow = service.attachment(lone, Attachment(id="7", filename="x"))
-    assert play(service, flow, conversations, listing(record), calls=calls).request.url == URL
+    call, calls = run_flow(flow, [conversations, listing(record)], service)
+    assert call.request.url == URL
     assert [made.request.url for made in calls] == ["inbox/", "threads/9"]
 
 
@@ -268,10 +266,8 @@ def test_what_is_no_name_is_refused_before_anything_is_asked(service, names):
 def test_names_in_a_send_are_looked_up_first(service):
     options = {"contact_names": ["Bob"], "group_names": "All", "groups": [2]}
     draft = Draft(to=("1111",), text="x", message_id="m", options=options)
-    calls = []
-    play(
-        service, service.send(draft), listing(*BOOK), listing({"id": 1, "name": "All"}), answer(SENT, 201), calls=calls
-    )
+    responses = [listing(*BOOK), listing({"id": 1, "name": "All"}), answer(SENT, 201)]
+    calls = run_flow(service.send(draft), responses, service).calls
     assert body_of(calls[-1]) == {"contacts": [1111, 1112], "groups": [2, 1], "text": "x"}
     with pytest.raises(InvalidInput):
         play(service, service.send(draft), listing(BOOK[0]))
@@ -289,14 +285,14 @@ def outbound(id_="7", contacts=(1111,), created_at=AT, **more):
     return {**record, "direction": "to", "type": "message-out", **more}
 
 
-def find(service, *messages, draft=DRAFT, thread=None, book=BOOK, calls=None):
-    responses = [listing(*book), listing(thread or conversation(9, sent=AT)), listing(*messages)]
-    return play(service, service.find_sent(draft, since=SINCE), *responses, calls=calls)
+def find(service, *messages, draft=DRAFT, thread=None):
+    responses = [listing(*BOOK), listing(thread or conversation(9, sent=AT)), listing(*messages)]
+    return play(service, service.find_sent(draft, since=SINCE), *responses)
 
 
 def test_it_is_found_by_contact_text_and_time(service):
-    calls = []
-    found = find(service, inbound(), outbound(), calls=calls)
+    responses = [listing(*BOOK), listing(conversation(9, sent=AT)), listing(inbound(), outbound())]
+    found, calls = run_flow(service.find_sent(DRAFT, since=SINCE), responses, service)
     assert (found.id, found.status) == ("7", Status.QUEUED)
     assert found.sent_at == SINCE + timedelta(seconds=1)
     assert Receipt.from_dict(json.loads(json.dumps(found.to_dict()))) == found
@@ -357,14 +353,14 @@ def test_the_oldest_of_two_is_taken(service):
 
 
 def test_only_conversations_that_moved_are_read(service):
-    calls = []
     threads = [
         conversation(1, sent="2024-10-28T19:59:59"),
         conversation(2, sent=None),
         {**conversation(3, sent="2024-10-28T19:59:59"), "created_at": AT},
     ]
     responses = [listing(*BOOK), listing(*threads), listing(), listing()]
-    assert play(service, service.find_sent(DRAFT, since=SINCE), *responses, calls=calls) is None
+    found, calls = run_flow(service.find_sent(DRAFT, since=SINCE), responses, service)
+    assert found is None
     assert [call.request.url for call in calls[2:]] == ["threads/2", "threads/3"]
 
 

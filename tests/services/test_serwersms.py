@@ -26,7 +26,6 @@ from .play import (
     answer,
     body_of,
     hostile_responses,
-    over_the_wire,
     refused,
     run_auth,
     run_flow,
@@ -295,10 +294,9 @@ def sent(status, **more):
 
 
 def test_send(service):
-    calls = []
     responses = [answer({"success": True, "queued": 1, "unsent": 0, "items": [sent("queued")]})]
     flow = neutral(service, options={"sender": "INFO", "utf": True, "test": True})
-    receipt = run_flow(flow, over_the_wire(service, responses), calls)
+    receipt, calls = run_flow(flow, responses, service)
     assert service.url(calls[0].request) == "https://api2.serwersms.pl/messages/send_sms"
     assert body_of(calls[0]) == {
         "phone": PHONE, "text": "hi", "sender": "INFO", "details": True, "utf": True, "test": True,
@@ -397,15 +395,15 @@ def test_scheduled():
     ("delivered", Status.DELIVERED), ("undelivered", Status.FAILED), ("unsent", Status.FAILED),
 ])  # fmt: skip
 def test_status(service, word, status):
-    calls = []
     report = {"id": "a1b2c3", "phone": PHONE, "status": word, "queued": "", "sent": "", "delivered": None}
     body = {"items": [{**report, "id": "other", "status": "unsent"}, report]}
-    assert run_flow(service.status("a1b2c3"), over_the_wire(service, [answer(body)]), calls) is status
+    got, calls = run_flow(service.status("a1b2c3"), [answer(body)], service)
+    assert got is status
     assert body_of(calls[0]) == {"id": ["a1b2c3"]}
 
 
 def test_status_of_an_unknown_message_or_word(service):
-    assert run_flow(service.status("x"), over_the_wire(service, [answer({"items": []})])) is Status.QUEUED
+    assert run_flow(service.status("x"), [answer({"items": []})], service).result is Status.QUEUED
     unreadable(service, service.messages_reports(id="x"), answer({"items": [{"id": "x", "status": "lost"}]}))
 
 
@@ -413,13 +411,12 @@ def test_status_of_an_unknown_message_or_word(service):
 
 
 def test_all_pages_are_read_and_never_marked(service):
-    calls = []
     once = [
         page(item(2), item(3), number=1, count=3),
         page(item(1), number=2, count=3),
         page(item(4), number=3, count=3),
     ]
-    got = run_flow(service.messages_recived_all(phone=PHONE), over_the_wire(service, [*once, *once]), calls)
+    got, calls = run_flow(service.messages_recived_all(phone=PHONE), [*once, *once], service)
     assert [m.id for m in got] == ["1", "2", "3", "4"]
     assert [body_of(call).get("page") for call in calls] == [None, 2, 3, None, 2, 3]
     assert all("read" not in body_of(call) and call.repeatable for call in calls)
@@ -428,13 +425,13 @@ def test_all_pages_are_read_and_never_marked(service):
 def test_a_message_that_slipped_to_the_page_before_is_found(service):
     first = [page(item(1), item(2), count=2), page(item(4), number=2, count=2)]  # 1 is marked, so 3 moved to page 1
     second = [page(item(2), item(3), count=2), page(item(4), number=2, count=2)]
-    got = run_flow(service.messages_recived_all(), over_the_wire(service, [*first, *second, *second]))
+    got = run_flow(service.messages_recived_all(), [*first, *second, *second], service).result
     assert [m.id for m in got] == ["1", "2", "3", "4"]
 
 
 def test_paging_that_does_not_move_is_an_error(service):
     with pytest.raises(ProtocolError, match="same"):
-        run_flow(service.messages_recived_all(), lambda call: service.result(call, page(item(1), count=2)))
+        run_flow(service.messages_recived_all(), lambda _: page(item(1), count=2), service)
 
 
 def test_received_is_oldest_first_without_the_seen(service):
@@ -442,12 +439,11 @@ def test_received_is_oldest_first_without_the_seen(service):
         item(12, "2024-10-28 20:00:01"), item(9, "2024-10-28 20:00:00"), item(10, "2024-10-28 20:00:00"),
         item(5, "2024-10-28 19:00:00"), item(11, "2024-10-28 20:00:00"),
     )  # fmt: skip
-    calls = []
     since = datetime(2024, 10, 28, 19, 30, tzinfo=UTC)
-    got = run_flow(service.received(since, seen={"10": None}, limit=None), over_the_wire(service, [body]), calls)
+    got, calls = run_flow(service.received(since, seen={"10": None}, limit=None), [body], service)
     assert [m.id for m in got] == ["9", "11", "12"]
     assert body_of(calls[0]) == {"date_from": "2024-10-28 19:30:00"}
-    limited = run_flow(service.received(None, seen={}, limit=2), over_the_wire(service, [body]))
+    limited = run_flow(service.received(None, seen={}, limit=2), [body], service).result
     assert [m.id for m in limited] == ["5", "9"]
 
 
@@ -464,26 +460,25 @@ def test_received_is_oldest_first_without_the_seen(service):
 def test_the_hour_that_autumn_repeats(since, now, asked):
     moment = datetime.fromisoformat(now).replace(tzinfo=UTC)
     service = make(ZoneInfo("Europe/Warsaw"), moment)
-    calls = []
     written = (moment - timedelta(minutes=1)).astimezone(service.zone).strftime("%Y-%m-%d %H:%M:%S")
     flow = service.received(datetime.fromisoformat(since).replace(tzinfo=UTC), seen={}, limit=None)
-    (got,) = run_flow(flow, over_the_wire(service, [page(item(1, written))]), calls)
+    (got,), calls = run_flow(flow, [page(item(1, written))], service)
     assert got.received_at == moment - timedelta(minutes=1)
     assert body_of(calls[0])["date_from"] == asked
     assert written >= asked, "the service would have left it out"
 
 
 def test_message_by_id(service):
-    assert run_flow(service.message("2"), over_the_wire(service, [page(item(1), item(2))])).id == "2"
+    assert run_flow(service.message("2"), [page(item(1), item(2))], service).result.id == "2"
     with pytest.raises(NotFound):
-        run_flow(service.message("3"), over_the_wire(service, [page(item(1), item(2))]))
+        run_flow(service.message("3"), [page(item(1), item(2))], service)
 
 
 def test_mark_read_narrows_to_sender_and_second(service):
-    calls = []
     messages = [message("1"), message("2"), message("3", "2024-10-28T20:00:01+00:00")]
     responses = [page(item(1), item(2)), page(item(3))]
-    assert run_flow(service.mark_read(messages), over_the_wire(service, responses), calls) == []
+    extra, calls = run_flow(service.mark_read(messages), responses, service)
+    assert extra == []
     common = {"phone": PHONE, "read": True}
     assert [body_of(call) for call in calls] == [
         {**common, "date_from": "2024-10-28 20:00:00", "date_to": "2024-10-28 20:00:00"},
@@ -493,22 +488,21 @@ def test_mark_read_narrows_to_sender_and_second(service):
 
 
 def test_what_marking_handed_out_on_top_is_returned(service):
-    calls = []
     responses = [page(item(1), item(7), count=2), page(item(2), item(8))]  # the second page has become the first
-    extra = run_flow(service.mark_read([message("1"), message("2")]), over_the_wire(service, responses), calls)
+    extra, calls = run_flow(service.mark_read([message("1"), message("2")]), responses, service)
     assert [m.id for m in extra] == ["7", "8"]
     assert [body_of(call).get("page") for call in calls] == [None, None]
 
 
 def test_marking_ends_when_nothing_new_comes(service):
     responses = [page(item(1), count=9), page(item(1), count=9)]
-    assert run_flow(service.mark_read([message("1")]), over_the_wire(service, responses)) == []
+    assert run_flow(service.mark_read([message("1")]), responses, service).result == []
 
 
 def test_what_was_handed_out_survives_a_failure_of_a_later_call(service):
     messages = [message("1"), message("2", "2024-10-28T20:00:01+00:00")]
     lost = ConnectionLost("serwersms", "messages/recived", "reset")
-    (extra,) = run_flow(service.mark_read(messages), [Page([message("1"), message("7")]), lost])
+    (extra,) = run_flow(service.mark_read(messages), [Page([message("1"), message("7")]), lost]).result
     assert extra.id == "7"
     with pytest.raises(ConnectionLost):
         run_flow(service.mark_read(messages), [Page([message("1")]), lost])
@@ -522,12 +516,12 @@ def test_what_was_handed_out_survives_a_failure_of_a_later_call(service):
     ],
 )
 def test_only_a_message_with_sender_and_time_can_be_marked(service, lacking):
-    refused("message", lambda: run_flow(service.mark_read([lacking]), []), "500600700")
+    refused("message", lambda: run_flow(service.mark_read([lacking])), "500600700")
     refused("message", lambda: next(service.attachment(lacking, Attachment(id="1", filename="x"))), "500600700")
 
 
 def test_marking_nothing_asks_nothing(service):
-    assert run_flow(service.mark_read([]), []) == []
+    assert run_flow(service.mark_read([])).result == []
 
 
 # -- attachments ----------------------------------------------------------------------------------------------------
@@ -535,8 +529,7 @@ def test_marking_nothing_asks_nothing(service):
 
 def test_the_bytes_of_an_attachment(service):
     mms = service.result(service.messages_recived(), answer(RECIVED)).items[3]
-    calls = []
-    data = run_flow(service.attachment(mms, mms.attachments[0]), over_the_wire(service, [answer(RECIVED)]), calls)
+    data, calls = run_flow(service.attachment(mms, mms.attachments[0]), [answer(RECIVED)], service)
     assert data == b"Jakas tam jeszcze wiadaomosc"
     assert body_of(calls[0]) == {"phone": PHONE, "date_from": "2014-10-21 14:09:15", "date_to": "2014-10-21 14:09:15"}
 
@@ -545,7 +538,7 @@ def test_an_attachment_of_a_message_that_was_marked_meanwhile(service):
     wanted = Attachment(id="2518", filename="x")
     for body in (page(), page(item(1)), page(item(2, attachments=[{"id": 2518, "data": "AA=="}]))):
         with pytest.raises(NotFound, match="unread"):
-            run_flow(service.attachment(message("1"), wanted), over_the_wire(service, [body]))
+            run_flow(service.attachment(message("1"), wanted), [body], service)
 
 
 def test_a_damaged_attachment_hides_no_message(service):
@@ -556,9 +549,7 @@ def test_a_damaged_attachment_hides_no_message(service):
     for data in ({"data": "*not base64*"}, {}):
         broken = page(item(1, attachments=[{"id": 5, **data}]))
         with pytest.raises(ProtocolError):
-            run_flow(
-                service.attachment(got.items[0], Attachment(id="5", filename="x")), over_the_wire(service, [broken])
-            )
+            run_flow(service.attachment(got.items[0], Attachment(id="5", filename="x")), [broken], service)
 
 
 @given(data=st.binary(max_size=200))
@@ -568,4 +559,4 @@ def test_attachments_come_back_whole(data):
     body = page(item(1, attachments=[{"id": 5, "name": "x", "data": text}]))
     got = service.result(service.messages_recived(), body).items[0]
     assert got.attachments[0].size == len(data)
-    assert run_flow(service.attachment(got, got.attachments[0]), over_the_wire(service, [body])) == data
+    assert run_flow(service.attachment(got, got.attachments[0]), [body], service).result == data

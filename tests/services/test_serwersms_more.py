@@ -19,7 +19,7 @@ from airflow_messaging.services.parsing import Reader
 from airflow_messaging.services.serwersms import SerwerSms
 from airflow_messaging.services.serwersms_sent import SmsReceipt, recipients
 
-from .play import NOW, SetClock, answer, body_of, over_the_wire, refused, run_auth, run_flow, unreadable
+from .play import NOW, SetClock, answer, body_of, refused, run_auth, run_flow, unreadable
 
 PHONE, OTHER, THIRD = "+48500600700", "+48500600701", "+48500600702"
 WARSAW = ZoneInfo("Europe/Warsaw")
@@ -128,7 +128,7 @@ def test_the_receipt_crosses_and_the_neutral_one_stays_as_it_is(service):
     with pytest.raises(InvalidInput, match="damaged"):
         SmsReceipt.from_dict({**plain, "recipients": [{"status": "no such"}]})
     body = answer({"success": True, "items": [item(PHONE)]})
-    assert type(run_flow(service.send(DRAFT), over_the_wire(service, [body]))) is Receipt
+    assert type(run_flow(service.send(DRAFT), [body], service).result) is Receipt
 
 
 # -- reports, calling back, limits -----------------------------------------------------------------------------------
@@ -175,8 +175,7 @@ def test_all_pages_of_reports(service):
         return answer({"items": [item(PHONE, "sent", id_) for id_ in ids], "paging": {"page": number, "count": 2}})
 
     once = [page(1, "a", "b"), page(2, "c")]
-    calls = []
-    got = run_flow(service.messages_reports_all(phone=PHONE), over_the_wire(service, [*once, *once]), calls)
+    got, calls = run_flow(service.messages_reports_all(phone=PHONE), [*once, *once], service)
     assert [report.id for report in got] == ["a", "b", "c"]
     assert [body_of(call) for call in calls[:2]] == [{"phone": PHONE}, {"phone": PHONE, "page": 2}]
 
@@ -244,14 +243,14 @@ def report(id_="r1", status="sent", queued="2024-10-28 20:00:01", unique_id=DRAF
     return {"id": id_, "phone": phone, "status": status, "queued": queued, "unique_id": unique_id, **more}
 
 
-def find(service, *items, draft=DRAFT, since=SINCE, calls=None):
+def find(service, *items, draft=DRAFT, since=SINCE):
     flow = service.find_sent(draft, since=since)
-    return run_flow(flow, over_the_wire(service, [answer({"items": list(items)})]), calls)
+    return run_flow(flow, [answer({"items": list(items)})], service).result
 
 
 def test_it_is_found_by_its_unique_id_alone(service):
-    calls = []
-    found = find(service, report(), calls=calls)
+    flow = service.find_sent(DRAFT, since=SINCE)
+    found, calls = run_flow(flow, [answer({"items": [report()]})], service)
     assert body_of(calls[0]) == {"unique_id": DRAFT.message_id}
     assert (found.id, found.status, found.scheduled_at) == ("r1", Status.SENT, None)
     assert found.sent_at == SINCE
@@ -320,7 +319,7 @@ def test_it_stands_on_a_later_page(service):
 
     once = [page(1, report("x", queued="2024-10-28 10:00:00")), page(2, report("y"))]
     flow = service.find_sent(DRAFT, since=SINCE)
-    assert run_flow(flow, over_the_wire(service, [*once, *once])).id == "y"
+    assert run_flow(flow, [*once, *once], service).result.id == "y"
 
 
 def test_where_it_cannot_be_known_it_is_said(service):

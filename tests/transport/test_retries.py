@@ -1,5 +1,7 @@
 """When a call is tried again, by either transport: nothing that may have been delivered is sent twice."""
 
+import dataclasses
+import io
 import socket
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -138,6 +140,23 @@ def test_a_file_that_was_cut_off_on_its_way_is_sent_again(sandbox: RunningSandbo
     assert len(sandbox.messages("go_integrate")["sent"]) == 1
 
 
+def test_a_file_whose_storage_fails_was_not_sent(sandbox: RunningSandbox, make: MakeRunner) -> None:
+    class Failing(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            if self.tell():
+                raise RuntimeError("SlowDown")
+            return super().read(size)
+
+    upload = dataclasses.replace(upload_from_bytes("large.bin", bytes(LARGE)), open=lambda: Failing(bytes(LARGE)))
+    service = go_integrate(sandbox)
+    peer = sandbox.credentials["go_integrate"]["peer_route"]
+    runner = make(service)
+    with pytest.raises(ConnectionLost):
+        runner.run(service.send_message(data=upload, message_to=peer, message_id="order-66"))
+    assert len(runner.slept) == ATTEMPTS - 1
+    assert sandbox.messages("go_integrate")["sent"] == []
+
+
 def test_a_read_timeout_is_a_lost_answer(server: Server, make: MakeRunner, probe: Probe) -> None:
     server.answers = [Answer(delay_s=0.4), Answer(body=b"late")]
     assert make(probe, read_timeout=0.15).run(probe.get()) == b"late"
@@ -145,8 +164,6 @@ def test_a_read_timeout_is_a_lost_answer(server: Server, make: MakeRunner, probe
 
 
 def test_a_held_request_may_take_longer_than_others(server: Server, make: MakeRunner, probe: Probe) -> None:
-    import dataclasses
-
     server.answers = [Answer(delay_s=0.4, body=b"held")]
     call = probe.get()
     call = dataclasses.replace(call, request=dataclasses.replace(call.request, hold=5.0))
