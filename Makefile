@@ -3,7 +3,7 @@
 #   make demo            the five services and Airflow on this machine, every example DAG run once; Ctrl-C ends it
 #   make demo EXIT=1     the same, ends by itself; fails if a run failed
 #   make test            all tests but those below         (ARGS="-k sendhub" goes to pytest)
-#   make system          killed triggerers, bursts and outages on a real Airflow (five minutes)
+#   make system          killed triggerers, bursts and outages on a real Airflow (ten minutes)
 #   make chaos           the same for long, on PostgreSQL  (half an hour; installs Debian's package if there is none)
 #   make lint docs       ruff and mypy; the documentation  (make format puts the code in order)
 #   make bench           what waiting, sending, large files and imports cost  (a quarter of an hour; wants an idle machine)

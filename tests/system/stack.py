@@ -32,11 +32,6 @@ HASTY = {
 }
 
 
-def sized(short: int, long: int) -> int:
-    """How much is proved: the short form goes with every change, the long one is run on request."""
-    return long if LONG else short
-
-
 class PatientSignals(Signals):
     """Ends the whole session in order, whichever signal has come: all fixtures are torn down."""
 

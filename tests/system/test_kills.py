@@ -10,19 +10,19 @@ from datetime import UTC, datetime
 import pytest
 
 from .inboxes import Inbox, Ledger, Sender
-from .stack import HASTY, LONG, System, sized
+from .stack import HASTY, LONG, System
 
 pytestmark = [pytest.mark.system, pytest.mark.newest, pytest.mark.timeout(3000)]
 
+KILLS = 50 if LONG else 10
 KILL_EVERY_S = 20
+MESSAGES = 500
 # From a triggerer's first question on: messages are gathered for two seconds, and stored up to two seconds later.
 LONGEST_LIFE_S = 8
 
 
 def test_kills_lose_nothing(system: System, measured: Callable[[str, object], None]) -> None:
-    kills = sized(3, 50)
     services = ["sendhub", "mdi"] + (["serwersms", "go_integrate"] if LONG else [])
-    number = sized(100, 500)
     seed = random.randrange(1 << 32)
     chance = random.Random(seed)
     inboxes = [Inbox(system, service) for service in services]
@@ -37,12 +37,12 @@ def test_kills_lose_nothing(system: System, measured: Callable[[str, object], No
             for service in services
         )
 
-    with Sender(inboxes, number, kills * KILL_EVERY_S) as sender:
-        while len(ledger.moments) < kills or sender.busy:
+    with Sender(inboxes, MESSAGES, KILLS * KILL_EVERY_S) as sender:
+        while len(ledger.moments) < KILLS or sender.busy:
             system.pause(chance.uniform(0, LONGEST_LIFE_S))
             system.components.kill_triggerer(triggerer)
             ledger.note()
-            print(f"kill {len(ledger.moments)}, {len(inboxes[0].sent)} of {number} messages sent", flush=True)
+            print(f"kill {len(ledger.moments)}, {len(inboxes[0].sent)} of {MESSAGES} messages sent", flush=True)
             started = datetime.now(UTC)
             triggerer = system.start_triggerer(**HASTY)
             system.wait_for("the new triggerer reads", lambda since=started: reading_since(since), 60)

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from .stack import SERVICES, System, Waits, sized
+from .stack import SERVICES, System, Waits
 
 pytestmark = [pytest.mark.system, pytest.mark.newest, pytest.mark.timeout(900)]
 
 LONGEST_RECOVERY_S = 100
+OUTAGE_S = 60
+THROTTLED_S = 30
 LONG_POLL = "/go-integrate/1/wait-next-message/"
 
 
@@ -48,7 +50,7 @@ def deliver(system: System, waits: Waits) -> float:
 def stopped(system: System) -> None:
     before = int(system.sandbox.inbound("mdi", text="The last of the old sandbox"))
     system.stop_sandbox()
-    system.pause(sized(15, 60))
+    system.pause(OUTAGE_S)
     system.start_sandbox()
     # A new sandbox counts from the beginning, as no service does: what is known by its id already would not be new.
     while int(system.sandbox.inbound("mdi", text="One that uses up an id")) < before:
@@ -85,7 +87,7 @@ def logins(system: System) -> int:
 
 def too_many_requests(system: System) -> None:
     system.sandbox.faults([{"service": name, "status": 429} for name in SERVICES])
-    system.pause(sized(8, 30))
+    system.pause(THROTTLED_S)
     refused = {record["service"] for record in system.sandbox.journal() if record["status"] == 429}
     system.sandbox.clear_faults()
     assert refused == set(SERVICES)
