@@ -14,6 +14,7 @@ from airflow_messaging.services.receiving import Cursor, start
 from .waits import TYPES, a_minute_ago, inbound, joined, next_of, nothing_for, once, requests
 
 
+@pytest.mark.undisturbed
 @pytest.mark.parametrize("found_out", [False, True], ids=["cursor", "begin"])
 @pytest.mark.parametrize("conn_type", TYPES)
 async def test_two_hundred_waits_make_the_requests_of_one(
