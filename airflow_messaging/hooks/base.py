@@ -10,12 +10,12 @@ import json
 from collections.abc import Coroutine, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Generic, Self, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from airflow.providers.common.compat.sdk import BaseHook, mask_secret
 from asgiref.sync import sync_to_async
 
-from airflow_messaging.exceptions import InvalidInput, MessagingError, Shown
+from airflow_messaging.exceptions import InvalidInput, MessagingError, Shown, TransportError
 from airflow_messaging.get_provider_info import CONNECTION_TYPES, extra_fields, ui_field_behaviour
 from airflow_messaging.hooks.downloads import directory_for, download_all
 from airflow_messaging.hooks.drafts import draft_of
@@ -176,6 +176,8 @@ class MessagingHook(BaseHook, Generic[S]):
                 transport.run(self.service.check())
             finally:
                 transport.close()
+        except TransportError as error:
+            return False, f"{error} (at {urlsplit(self.service.base_url).netloc})"
         except MessagingError as error:
             return False, str(error)
         return True, f"{self.service.title} accepts this connection"

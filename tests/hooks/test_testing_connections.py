@@ -51,6 +51,14 @@ def test_a_service_that_hangs_is_not_waited_for(
     assert conn_type in text
 
 
+def test_a_host_that_is_not_there_is_named(
+    conn_type: str, connections: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(connections, conn_type, monkeypatch, host="http://127.0.0.1:9")
+    ok, text = hook_of(conn_type).test_connection()
+    assert (ok, "(at 127.0.0.1:9)" in text) == (False, True)
+
+
 def test_a_service_that_is_down_is_tried_once(
     conn_type: str, connections: dict[str, Any], sandbox: RunningSandbox
 ) -> None:

@@ -124,6 +124,13 @@ class TestRuns:
         run(path, storage=storage)
         assert len(sandbox.messages("go_integrate")["sent"]) == 2
 
+    def test_one_text_for_many_people(self, sandbox: RunningSandbox) -> None:
+        returned = run(EXAMPLES / "serwersms_many_recipients.py", phones=["+48500600700", "+48500600701"])
+        ((_, results),) = returned["one_task"]
+        assert [result["accepted"] for result in results] == [True, True]
+        assert len(returned["a_task_each"]) == 2
+        assert len(sandbox.messages("serwersms")["sent"]) == 4
+
     def test_the_other_operators_and_modes(self, sandbox: RunningSandbox) -> None:
         returned = run(HERE / "dags" / "every_operator.py")
         ((_, answer),) = returned["answer"]
