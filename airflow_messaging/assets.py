@@ -36,7 +36,7 @@ def inbox_asset(name: str, *, conn_id: str, reader: str | None = None, **options
     """
     from airflow_messaging.triggers.inbox import InboxTrigger
 
-    trigger = InboxTrigger(conn_id=conn_id, reader=name if reader is None else reader, **options)
+    trigger = InboxTrigger(conn_id=conn_id, reader=name if reader is None else reader, asset=name, **options)
     return Asset(name, watchers=[AssetWatcher(name=f"{name} inbox", trigger=trigger)])
 
 

@@ -27,6 +27,9 @@ def without_phone_numbers(text: str) -> str:
 class MessagingError(Exception):
     """Root of all errors that this package raises on purpose."""
 
+    may_have_arrived: bool = False
+    """Whether it ended a call that must not be repeated blindly, since what it asked for may have happened."""
+
     def __reduce__(self) -> tuple[object, ...]:
         """Cross process borders whole: the subclasses' constructors take more than a text."""
         return _rebuild, (type(self), self.args, self.__dict__.copy())
@@ -205,10 +208,22 @@ class DeliveryUnknown(TransportError):
     :param endpoint: The endpoint in the vendor's words.
     :param problem: What happened, without URL and credentials.
     :param message_id: The client's message id, where the service knows one.
+    :param retry_after: Seconds after which the service said it may be asked again, if it said so.
     """
 
-    def __init__(self, service: str, endpoint: str, problem: str, message_id: str | None = None) -> None:
+    may_have_arrived = True
+
+    def __init__(
+        self,
+        service: str,
+        endpoint: str,
+        problem: str,
+        message_id: str | None = None,
+        *,
+        retry_after: float | None = None,
+    ) -> None:
         self.message_id = message_id
+        self.retry_after = retry_after
         super().__init__(service, endpoint, problem)
         reference = f" (message id {message_id})" if message_id else ""
         self.args = (f"{service} {endpoint}: {problem}; it may have taken effect{reference}",)
@@ -270,6 +285,16 @@ def is_passing(error: BaseException) -> bool:
     :return: True for a service that is out of reach, overloaded or asks to slow down.
     """
     return isinstance(error, ConnectFailed | ConnectionLost | RateLimited | ServiceUnavailable)
+
+
+def may_have_had_effect(error: MessagingError) -> bool:
+    """Say whether what a call asked for may have happened although it ended with this error.
+
+    :param error: What it ended with.
+    """
+    if isinstance(error, ServiceUnavailable):
+        return True
+    return not isinstance(error, InvalidInput | UnsupportedFeature | ConnectFailed | ConnectionLost | ServiceError)
 
 
 def to_dict(error: MessagingError) -> dict[str, object]:

@@ -11,11 +11,13 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, BinaryIO, Self, cast
+from math import isfinite
+from typing import Any, BinaryIO, Self, TypeVar, cast
 
 from airflow_messaging.exceptions import InvalidInput, MessagingError, Shown
 
 JsonDict = dict[str, Any]
+T = TypeVar("T")
 
 
 class Status(StrEnum):
@@ -33,6 +35,8 @@ class Status(StrEnum):
         return self in (Status.DELIVERED, Status.FAILED)
 
 
+_INT64 = range(-(2**63), 2**63)
+
 _PROGRESS = (Status.SCHEDULED, Status.QUEUED, Status.SENT, Status.DELIVERED)
 
 
@@ -46,6 +50,33 @@ def has_reached(status: Status, wanted: Status) -> bool:
     if Status.FAILED in (status, wanted):
         return status is wanted
     return _PROGRESS.index(status) >= _PROGRESS.index(wanted)
+
+
+def as_stored(value: Any) -> Any:
+    """Return plain JSON in a form that Airflow and its database take, whatever a sender wrote.
+
+    :param value: Plain JSON.
+    :return: The same, except that NUL characters, and halves of characters that UTF-16 writes in two, are replaced by
+        ``U+FFFD``, and that numbers which databases have no room for have become texts.
+    """
+    if isinstance(value, str):
+        return as_stored_text(value)
+    if isinstance(value, Mapping):
+        return {as_stored(name): as_stored(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_stored(item) for item in value]
+    has_no_room = value not in _INT64 if isinstance(value, int) else isinstance(value, float) and not isfinite(value)
+    return str(value) if has_no_room else value
+
+
+def as_stored_text(text: str) -> str:
+    """Return a text as :func:`as_stored` does."""
+    text = text.replace("\0", "\ufffd")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,10 +189,18 @@ class Draft:
 def as_recipients(to: str | Iterable[Any]) -> tuple[str, ...]:
     """Return recipients as a draft holds them.
 
-    :param to: One recipient or several.
+    :param to: One recipient or several; a set is put into order.
     """
     # Anything else is the service's to refuse, except that some have numbers for names.
-    return tuple(to) if isinstance(to, Iterable) and not isinstance(to, str) else (to,)
+    return tuple(in_order(to)) if isinstance(to, Iterable) and not isinstance(to, str) else (to,)
+
+
+def in_order(given: Iterable[T]) -> list[T]:
+    """Return a list in the order given; a set, which has another order in each process, in one that is always the same.
+
+    :param given: Several of anything.
+    """
+    return sorted(given, key=repr) if isinstance(given, set | frozenset) else list(given)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +264,7 @@ class Message:
         """Return the message as plain JSON, ready for XCom.
 
         :return: A dictionary of strings, numbers, lists and dictionaries. Times are ISO 8601 in UTC; binary content
-            is base64 text with ``content_encoding`` set to ``base64``.
+            is base64 text with ``content_encoding`` set to ``base64``. Texts are such as :func:`as_stored` returns.
         """
         out: JsonDict = {}
         for field in dataclasses.fields(self):
@@ -236,7 +275,7 @@ class Message:
         if self.content is not None:
             out["content"] = base64.b64encode(self.content).decode("ascii")
             out["content_encoding"] = "base64"
-        return out
+        return {name: as_stored(value) for name, value in out.items()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -281,13 +320,13 @@ class Receipt:
     raw: JsonDict = dataclasses.field(default_factory=dict, repr=False, compare=False, hash=False)
 
     def to_dict(self) -> JsonDict:
-        """Return the receipt as plain JSON, ready for XCom."""
+        """Return the receipt as plain JSON, ready for XCom; texts are such as :func:`as_stored` returns."""
         out: JsonDict = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             out[field.name] = value.isoformat() if isinstance(value, datetime) else value
         out["status"] = self.status.value
-        return out
+        return {name: as_stored(value) for name, value in out.items()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -332,8 +371,8 @@ class Outcome:
         """
         if self.receipt is not None:
             return {"accepted": self.accepted, **dataclasses.replace(self.receipt, raw={}).to_dict()}
-        error_code = type(self.error).__name__
-        return {"accepted": False, "id": None, "status": None, "error_code": error_code, "error": str(self.error)}
+        error_code, words = type(self.error).__name__, as_stored_text(str(self.error))
+        return {"accepted": False, "id": None, "status": None, "error_code": error_code, "error": words}
 
 
 def _known_fields(cls: type[Any], data: Mapping[str, Any], what: str) -> JsonDict:

@@ -11,12 +11,11 @@ from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureEx
 from airflow_messaging.exceptions import (
     AuthenticationFailed,
     DeliveryFailed,
-    DeliveryUnknown,
     InvalidInput,
     MessageGone,
     MessageTooLarge,
+    MessagingError,
     PartiallySent,
-    ServiceError,
     UnsupportedFeature,
 )
 
@@ -55,8 +54,9 @@ class MessagingRetryPolicy(RetryPolicy):
 
         SendHubSendMessageOperator(..., retries=5, retry_policy=MessagingRetryPolicy())
 
-    **Delivery**: after ``DeliveryUnknown``, which tells that a message may have been sent, only this package's send
-    operators are tried again: they find out first whether it was. A task of your own that calls a hook fails at once.
+    **Delivery**: after an error with ``may_have_arrived``, which tells that a message may have been sent, only this
+    package's send operators are tried again: they find out first whether it was. A task of your own that calls a hook
+    fails at once.
 
     :param longest: The longest pause before a try; longer ones that are asked for are cut. Default one hour.
     :raises InvalidInput: If ``longest`` is negative.
@@ -80,13 +80,16 @@ class MessagingRetryPolicy(RetryPolicy):
         """
         if isinstance(exception, PartiallySent) and exception.__cause__ is not None:
             return self.evaluate(exception.__cause__, try_number, max_tries, context)
+        if not isinstance(exception, MessagingError):
+            return RetryDecision.default()
         kind = type(exception).__name__
         if isinstance(exception, _BEYOND_MENDING):
             return RetryDecision.fail(f"{kind}: another try would end in the same way")
-        if isinstance(exception, DeliveryUnknown) and not _finds_out(context):
-            return RetryDecision.fail(f"{kind}: another try might send the message twice")
-        if isinstance(exception, ServiceError) and exception.retry_after is not None:
-            return RetryDecision.retry(self._pause(exception.retry_after), f"{kind}: the service asked for this pause")
+        if exception.may_have_arrived and not _finds_out(context):
+            return RetryDecision.fail(f"{kind}: it may have taken effect, and another try would repeat it")
+        asked_for = getattr(exception, "retry_after", None)
+        if asked_for is not None:
+            return RetryDecision.retry(self._pause(asked_for), f"{kind}: the service asked for this pause")
         return RetryDecision.default()
 
     def _pause(self, asked_for: float) -> timedelta:

@@ -17,7 +17,17 @@ _PROBE = "airflow_messaging.probe"
 
 
 def variable_name(conn_id: str, reader: str) -> str:
-    """Return the name of the variable that holds a reader's cursor.
+    """Return the name of the variable that holds the cursor of a sensor's reader.
+
+    :param conn_id: The connection whose inbox is read.
+    :param reader: The reader's name: letters, digits, ``_``, ``.`` and ``-``.
+    :raises InvalidInput: If the name has other characters.
+    """
+    return f"airflow_messaging.reader.{place_of(conn_id, reader)}"
+
+
+def place_of(conn_id: str, reader: str) -> str:
+    """Return what no other reader of any connection has in the names of its variables.
 
     :param conn_id: The connection whose inbox is read.
     :param reader: The reader's name: letters, digits, ``_``, ``.`` and ``-``.
@@ -25,7 +35,8 @@ def variable_name(conn_id: str, reader: str) -> str:
     """
     if not isinstance(reader, str) or not _NAME.fullmatch(reader):
         raise InvalidInput("reader", reader, "up to 100 letters, digits, '_', '.' or '-'")
-    return f"airflow_messaging.reader.{conn_id}.{reader}"
+    # A connection's name may have a colon, a reader's may not: the last one always separates them.
+    return f"{conn_id}:{reader}"
 
 
 def load(conn_id: str, reader: str) -> Cursor | None:

@@ -22,7 +22,7 @@ from airflow_messaging.hooks.drafts import draft_of
 from airflow_messaging.hooks.settings import Settings, read_settings
 from airflow_messaging.messages import Message, Outcome, Receipt, Status
 from airflow_messaging.services.base import Call, Flow, Service
-from airflow_messaging.services.receiving import Batch, Cursor, poll
+from airflow_messaging.services.receiving import Batch, Cursor, mark_read, poll
 from airflow_messaging.services.selecting import Wanted
 from airflow_messaging.transport.blocking import BlockingTransport
 
@@ -258,10 +258,12 @@ class MessagingHook(BaseHook, Generic[S]):
         :raises InvalidInput: If a message breaks a rule; its position, from 0, is in the field. Nothing was sent then.
         :raises UnsupportedFeature: If the service cannot express a message; nothing was sent then.
         """
-        from airflow_messaging.hooks.many import drafts_of, send_all
+        from airflow_messaging.hooks.many import check_all, drafts_of, send_all
 
         _refuse_on_event_loop()
-        return send_all(self, drafts_of(messages), concurrency=concurrency)
+        drafts = drafts_of(messages)
+        check_all(self.service, drafts)
+        return send_all(self, drafts, concurrency=concurrency)
 
     async def asend_many(self, messages: Iterable[Mapping[str, Any]], *, concurrency: int = 20) -> list[Outcome]:
         """Do what :meth:`send_many` does, on an event loop, inside ``async with``.
@@ -269,11 +271,12 @@ class MessagingHook(BaseHook, Generic[S]):
         **Delivery**: as :meth:`send_many` says. Of the messages that were on their way when this was cancelled nobody
         knows whether they were sent.
         """
-        from airflow_messaging.hooks.many import asend_all, drafts_of, start_all
+        from airflow_messaging.hooks.many import asend_all, check_all, drafts_of
 
         transport = self.async_transport
-        started = await asyncio.to_thread(lambda: start_all(self.service, drafts_of(messages)))
-        return await asend_all(transport, started, concurrency=concurrency)
+        drafts = await asyncio.to_thread(drafts_of, messages)
+        await asyncio.to_thread(check_all, self.service, drafts)
+        return await asend_all(transport, drafts, concurrency=concurrency)
 
     def poll(self, cursor: Cursor | None = None, *, limit: int | None = None, wanted: Wanted | None = None) -> Batch:
         """Ask once what has been received.
@@ -303,11 +306,11 @@ class MessagingHook(BaseHook, Generic[S]):
         """Set the service's read flag.
 
         :param messages: The messages that have been dealt with.
-        :return: Messages that the acknowledging calls handed out on top: they are marked read now and will not come
-            again, so they have to be dealt with as well.
+        :return: Messages that the acknowledging calls marked read on top, or may have: they have to be dealt with as
+            well. They are known before anything is marked, so that no lost answer takes them along.
         :raises UnsupportedFeature: If the service has no read flag.
         """
-        return self.run(self.service.mark_read(list(messages)))
+        return self.run(mark_read(self.service, list(messages)))
 
     def download_attachments(self, message: Message, path: Any, *, max_bytes: int) -> list[dict[str, Any]]:
         """Download all attachments of a message into a directory of its own.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from airflow_messaging.exceptions import (
     AuthenticationFailed,
@@ -13,10 +13,11 @@ from airflow_messaging.exceptions import (
     Shown,
     UnsupportedFeature,
 )
-from airflow_messaging.hooks.drafts import draft_of
-from airflow_messaging.messages import Draft, Outcome, Receipt
+from airflow_messaging.hooks.drafts import draft_of, uploads_of
+from airflow_messaging.messages import Draft, Outcome, Receipt, Upload
 from airflow_messaging.services.base import Call, Flow, Service
 from airflow_messaging.services.parsing import whole_number
+from airflow_messaging.threads import in_thread
 from airflow_messaging.transport.driving import Finished, advance
 
 if TYPE_CHECKING:
@@ -39,13 +40,6 @@ class Journal(Protocol):
         """Take note of an outcome."""
 
 
-class Started(NamedTuple):
-    """A message that is checked and ready to be sent: its flow, and the first call of it."""
-
-    flow: Flow[Receipt]
-    first: Call[Any] | Finished[Receipt]
-
-
 def drafts_of(messages: Iterable[Any]) -> list[Draft]:
     """Return messages as drafts.
 
@@ -54,33 +48,39 @@ def drafts_of(messages: Iterable[Any]) -> list[Draft]:
     """
     if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Iterable):
         raise InvalidInput("messages", Shown(type(messages).__name__), "several mappings")
-    return [_in_place(position, _as_draft, message) for position, message in enumerate(messages)]
+    known: dict[Any, Upload] = {}
+    return [
+        _in_place(position, lambda message: _as_draft(message, known), message)
+        for position, message in enumerate(messages)
+    ]
 
 
-def start_all(service: Service, drafts: Sequence[Draft]) -> list[Started]:
-    """Check drafts, and go as far as the first call of each; nothing is sent.
+def check_all(service: Service, drafts: Iterable[Draft]) -> None:
+    """Check drafts, as far as it can be done without asking the service; nothing is sent.
 
     :param service: The service that they go to.
     :param drafts: The drafts.
     :raises InvalidInput: If one of them breaks a rule; its position, from 0, is in ``field``.
     :raises UnsupportedFeature: If the service cannot express one of them.
     """
-
-    def start(draft: Draft) -> Started:
-        flow = service.send(draft)
-        return Started(flow, advance(flow))
-
-    return [_in_place(position, start, draft) for position, draft in enumerate(drafts)]
+    for position, draft in enumerate(drafts):
+        # What the first call holds, such as a file in base64, is not kept until it is the message's turn.
+        _in_place(position, lambda draft: _started(service, draft)[0].close(), draft)
 
 
-def _as_draft(message: Any) -> Draft:
+def _started(service: Service, draft: Draft) -> tuple[Flow[Receipt], Call[Any] | Finished[Receipt]]:
+    flow = service.send(draft)
+    return flow, advance(flow)
+
+
+def _as_draft(message: Any, known: dict[Any, Upload]) -> Draft:
     if not isinstance(message, Mapping):
         raise InvalidInput("", Shown(type(message).__name__), "a mapping")
     unknown = message.keys() - ARGUMENTS
     if unknown or "to" not in message:
         got = Shown(f"{len(unknown)} others" if unknown else "no 'to'")
         raise InvalidInput("", got, f"'to' and others of {', '.join(sorted(ARGUMENTS))}")
-    return draft_of(**message)
+    return draft_of(**{**message, "attachments": uploads_of(message.get("attachments"), known)})
 
 
 def _in_place(position: int, work: Callable[[A], B], message: A) -> B:
@@ -95,24 +95,27 @@ def _in_place(position: int, work: Callable[[A], B], message: A) -> B:
 
 
 async def asend_all(
-    transport: AsyncTransport, messages: Sequence[Started], *, concurrency: int, journal: Journal | None = None
+    transport: AsyncTransport, drafts: Sequence[Draft], *, concurrency: int, journal: Journal | None = None
 ) -> list[Outcome]:
     """Send messages on an event loop; return their outcomes in the same order.
 
     :param transport: What carries them.
-    :param messages: The messages.
+    :param drafts: The messages, checked.
     :param concurrency: How many may be on their way at a time.
     :param journal: Is told what is sent, and what came of it. Default: nobody is.
     """
-    outcomes: list[Outcome] = [Outcome()] * len(messages)
-    waiting = iter(enumerate(messages))
+    outcomes: list[Outcome] = [Outcome()] * len(drafts)
+    waiting = iter(enumerate(drafts))
     locked_out: Outcome | None = None
 
-    async def send_one(position: int, message: Started) -> Outcome:
+    async def send_one(position: int, draft: Draft) -> Outcome:
         if journal is not None:
             await journal.begin(position)
         try:
-            receipt: Receipt = await transport.run_flow(message.flow, message.first)
+            # With files in a thread: some services read them here.
+            service = transport.service
+            started = await in_thread(_started, service, draft) if draft.attachments else _started(service, draft)
+            receipt = await transport.run_flow(*started)
         except MessagingError as error:
             outcome = Outcome(error=error)
         else:
@@ -123,8 +126,8 @@ async def asend_all(
 
     async def send_some() -> None:
         nonlocal locked_out
-        for position, message in waiting:
-            outcome = outcomes[position] = locked_out or await send_one(position, message)
+        for position, draft in waiting:
+            outcome = outcomes[position] = locked_out or await send_one(position, draft)
             if isinstance(outcome.error, AuthenticationFailed):
                 locked_out = outcome
 
@@ -153,22 +156,18 @@ def send_all(
     """Send drafts from a worker; return their outcomes in the same order.
 
     :param hook: The connection.
-    :param drafts: The drafts.
+    :param drafts: The drafts, checked.
     :param concurrency: How many may be on their way at a time.
     :param journal: Is told what is sent, and what came of it. Default: nobody is.
-    :raises InvalidInput: If a draft breaks a rule; nothing was sent then.
-    :raises UnsupportedFeature: If the service cannot express a draft; nothing was sent then.
     """
     from airflow_messaging.transport.asynchronous import AsyncTransport
 
     # A service of its own: to have each signature masked, it would ask Airflow's supervisor and hold the loop up.
-    service = hook.make_service(hook.settings)
-    messages = start_all(service, drafts)
-    transport = AsyncTransport(service, hook.settings.transport)
+    transport = AsyncTransport(hook.make_service(hook.settings), hook.settings.transport)
 
     async def send() -> list[Outcome]:
         try:
-            return await asend_all(transport, messages, concurrency=concurrency, journal=journal)
+            return await asend_all(transport, drafts, concurrency=concurrency, journal=journal)
         finally:
             await transport.close()
 

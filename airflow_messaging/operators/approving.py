@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_messaging.exceptions import MessagingError
-from airflow_messaging.operators.asking import FAIL, SKIP, Memory, SendAndWaitForReplyOperator
+from airflow_messaging.operators.asking import FAIL, SKIP, Memory, SendAndWaitForReplyOperator, seconds
 
 try:
     from airflow.sdk.bases.branch import BranchMixIn
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 YES_WORDS = ("yes", "y", "ok", "approve", "approved")
 NO_WORDS = ("no", "n", "stop", "reject", "rejected")
+LOOKED = "page_looked_at"
+"""The XCom that keeps a task from waiting for a triggerer again and again. A retry begins without it."""
 AGAIN_TEXT = "Please answer with nothing but {yes} or {no}."
 
 
@@ -182,6 +184,29 @@ class ApprovalByMessageOperator(SendAndWaitForReplyOperator, BranchMixIn):
         self._unless_no_reply_will_do()
         return self._decided(context, approved=self._default_option() == APPROVE, by=BY_TIMEOUT)
 
+    def overdue(self, context: Context) -> Any:
+        """Have a triggerer look at the page, as Airflow lets no worker do: somebody may have answered there in time."""
+        from airflow_messaging.sensors.base import deferral_timeout
+        from airflow_messaging.triggers.asking import ApprovalTrigger
+
+        ti = context["ti"]
+        if ti.xcom_pull(task_ids=ti.task_id, key=LOOKED, map_indexes=ti.map_index):
+            self.log.warning("No triggerer is there to look at the page: an answer that was given there does not count")
+            return self.time_is_over(context)
+        ti.xcom_push(key=LOOKED, value=True)
+        yes, no = self._words()
+        now = datetime.now(UTC)
+        trigger = ApprovalTrigger(
+            ti_id=str(ti.id),
+            yes=yes,
+            no=no,
+            default=self._default_option(),
+            conn_id=self.conn_id,
+            poke_interval=seconds(self.poke_interval),
+            end_at=now.isoformat(),
+        )
+        return self.defer(trigger=trigger, method_name="execute_complete", timeout=deferral_timeout(now))
+
     def finish(self, outcome: dict[str, Any], context: Context) -> Any:
         """Follow the answer."""
         approved = outcome["approved"]
@@ -231,7 +256,7 @@ class ApprovalByMessageOperator(SendAndWaitForReplyOperator, BranchMixIn):
                 id=packed["id"],
                 received_at=packed["received_at"] and datetime.fromisoformat(packed["received_at"]),
             )
-            cursor = Cursor.from_dict(event["cursor"]).past([not_understood])
+            cursor = Cursor.from_dict(event["cursor"]).past([not_understood], hook.service)
             draft = self.question(memory, min(number, self.max_questions), code)
             if number <= self.max_questions:
                 self.log.info("Message %s means neither yes nor no: asking again", not_understood.id)

@@ -143,7 +143,7 @@ class SendAndWaitForReplyOperator(SendMessageOperator):
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except TaskDeferralTimeout:
-            return self.time_is_over(context)
+            return self.overdue(context)
 
     # -- what an operator that asks otherwise changes ---------------------------------------------------------------
 
@@ -170,7 +170,7 @@ class SendAndWaitForReplyOperator(SendMessageOperator):
         """
         from airflow_messaging.services.replying import with_code
 
-        draft = self.draft(None, memory.message_id(number))
+        draft = self.draft(None, stable_message_id(memory.message_id(number), self.conn_id, self.to))
         if code is None:
             return draft
         return dataclasses.replace(draft, text=with_code(draft.text or "", self.code_text, code))
@@ -206,6 +206,10 @@ class SendAndWaitForReplyOperator(SendMessageOperator):
         Memory(context).put(outcome=reply)
         return self.finish(reply, context)
 
+    def overdue(self, context: Context) -> Any:
+        """Do what is to be done when no triggerer has ended the wait in time."""
+        return self.time_is_over(context)
+
     def finish(self, outcome: dict[str, Any], context: Context) -> Any:
         """Return what the task returns, once the outcome cannot be lost any more."""
         return outcome
@@ -227,7 +231,9 @@ class SendAndWaitForReplyOperator(SendMessageOperator):
         from airflow_messaging.operators.once import send_once
 
         hook.service.check_answerable(draft)
-        receipt = send_once(hook, draft, lambda draft: self.send(hook, draft), context, on_unknown=self.on_unknown)
+        receipt = send_once(
+            hook, draft, lambda draft: self.send(hook, draft), context, on_unknown=self.on_unknown, by_id=True
+        )
         self.log.info("%s accepted question %s (%s)", hook.hook_name, receipt.id, receipt.status.value)
         return receipt
 

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from airflow_messaging.exceptions import may_have_had_effect
 from airflow_messaging.messages import Draft, Outcome, Receipt
-from airflow_messaging.operators.once import Record, may_have_arrived
+from airflow_messaging.operators.once import Record
 
 PAGE_SIZE = 200
 """Messages on a page. Airflow warns of values over 64 KiB; a message takes about 150 bytes."""
@@ -185,7 +186,7 @@ class Keeper:
         line = self._lines[position]
         if outcome.receipt is not None:
             line.note(receipt=dataclasses.replace(outcome.receipt, raw={}))
-        elif outcome.error is not None and may_have_arrived(outcome.error):
+        elif outcome.error is not None and may_have_had_effect(outcome.error):
             line.note(ended=self._clock())
         else:
             line.note(began=None, ended=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_messaging.operators.base import MessagingOperator, SendOperator
@@ -61,7 +61,7 @@ class LiquidFilesSendMessageOperator(SendOperator):
         recipients: str | Sequence[str],
         subject: str | None = None,
         message: str | None = None,
-        attachments: Sequence[Any] | str = (),
+        attachments: Iterable[Any] | None = (),
         cc: Sequence[str] = (),
         bcc: Sequence[str] = (),
         expires_at: str | None = None,
@@ -88,10 +88,9 @@ class LiquidFilesSendMessageOperator(SendOperator):
 
     def draft(self, hook: Any, message_id: str) -> Draft:
         """Return the message in the words shared by all services."""
-        from airflow_messaging.hooks.drafts import as_upload
+        from airflow_messaging.hooks.drafts import uploads_of
         from airflow_messaging.messages import Draft, as_recipients
 
-        files = [self.attachments] if isinstance(self.attachments, str) else self.attachments
         options = {
             "cc": self.cc,
             "bcc": self.bcc,
@@ -106,7 +105,7 @@ class LiquidFilesSendMessageOperator(SendOperator):
             to=as_recipients(self.recipients),
             text=self.message,
             subject=self.subject,
-            attachments=tuple(as_upload(file) for file in files),
+            attachments=uploads_of(self.attachments),
             message_id=message_id,
             options=options,
         )

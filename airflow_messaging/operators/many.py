@@ -13,14 +13,14 @@ from airflow_messaging.exceptions import (
     DeliveryUnknown,
     MessagingError,
     RateLimited,
-    UnsupportedFeature,
     is_passing,
+    may_have_had_effect,
 )
-from airflow_messaging.hooks.many import drafts_of, send_all, start_all
+from airflow_messaging.hooks.many import check_all, drafts_of, send_all
 from airflow_messaging.messages import Draft, Outcome, Receipt
 from airflow_messaging.operators.base import stable_message_id
 from airflow_messaging.operators.ledger import Keeper, Ledger, Line
-from airflow_messaging.operators.once import DeliveryUnknownForGood, Sending, digest_of, may_have_arrived, may_resend
+from airflow_messaging.operators.once import DeliveryUnknownForGood, Sending, digest_of, may_resend
 from airflow_messaging.services.parsing import whole_number
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def send_many_once(
         messages = list(messages)
     drafts = drafts_of(messages)
     lines = _lines(hook, ledger, name, drafts, [message.get("message_id") for message in messages])
-    start_all(hook.service, [line.draft for line in lines])
+    check_all(hook.service, [line.draft for line in lines])
     return _SendingMany(hook, ledger, lines, resend=resend, concurrency=number).run()
 
 
@@ -114,7 +114,7 @@ class _SendingMany:
             self._send(fresh)
         for position in fresh:
             problem = self._outcomes[position].error
-            if problem is not None and may_have_arrived(problem):
+            if problem is not None and may_have_had_effect(problem):
                 self._settle(position, problem)
         return [self._outcomes[position] for position in range(len(self._lines))]
 
@@ -152,23 +152,16 @@ class _SendingMany:
 
 
 class _OneOfMany(Sending):
-    """Does not take a message of the list for another one that says the same."""
+    """Remembers why it could not look, since that may be true of all messages."""
 
     not_looked: MessagingError | None = None
 
-    def __init__(self, hook: MessagingHook[Any], line: Line, send: Any, *, resend: bool) -> None:
-        super().__init__(hook, line, send, resend=resend)
-        self._line = line
-
     def look(self) -> Receipt | None:
         try:
-            found = super().look()
+            return super().look()
         except MessagingError as error:
             self.not_looked = error
             raise
-        if found is not None and self._line.is_taken(found):
-            raise UnsupportedFeature(found.service, "telling messages of one list apart that say the same")
-        return found
 
 
 def _what_concerns_all(not_looked: MessagingError | None, not_sent: MessagingError) -> MessagingError | None:

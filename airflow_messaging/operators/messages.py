@@ -200,8 +200,8 @@ class MarkMessagesReadOperator(MessagingOperator):
     messages, and past nothing else; without ``reader`` that is refused with ``UnsupportedFeature``.
 
     **Delivery**: this is the only place where anything is acknowledged, so that a message is handed over at least once.
-    SerwerSMS acknowledges while it reads: what comes along is in ``also_received`` and will not come again. If its
-    answer is lost on the way, a message of the same sender and second that nobody has seen yet is lost with it.
+    SerwerSMS marks whole seconds of a sender: what is marked along is looked at before, and is in ``also_received``. If
+    the answer to the marking call is lost, it is there all the same, and may come again.
 
     :param conn_id: A connection of any of the five types.
     :param messages: The JSON of a message, as a sensor returns it, or a list of these.

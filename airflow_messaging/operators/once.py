@@ -7,23 +7,21 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_messaging.exceptions import (
-    ConnectFailed,
     ConnectionLost,
     DeliveryUnknown,
     InvalidInput,
     MessagingError,
     ProtocolError,
-    ServiceError,
-    ServiceUnavailable,
     UnsupportedFeature,
     is_passing,
+    may_have_had_effect,
 )
 from airflow_messaging.messages import Draft, Receipt
 from airflow_messaging.operators.base import stable_message_id
@@ -55,7 +53,7 @@ class Record:
     :param digest: Digest of the message, to notice that it has changed between tries.
     :param began: When the first attempt began that may have reached the service, by the worker's clock.
     :param ended: When the last attempt ended; None if its process was killed before.
-    :param receipt: What the service answered, without ``raw``.
+    :param receipt: What the service answered, of ``raw`` only what ``Service.kept`` returns.
     """
 
     message_id: str
@@ -95,6 +93,7 @@ def send_once(
     *,
     on_unknown: str = "fail",
     keep_id: bool = False,
+    by_id: bool = False,
 ) -> Receipt:
     """Send a message, unless this or an earlier try of the task has sent it.
 
@@ -110,14 +109,39 @@ def send_once(
         (default), or ``"resend"`` on the next try.
     :param keep_id: Whether a message that has changed since an earlier try goes out under the same id, since the user
         has chosen it. Default: under one of its own.
+    :param by_id: Whether a message that an earlier try has sent under this id counts, even if it said something else.
+        Default no.
     :return: What the service answered; without ``raw`` if it was an earlier try that got the answer.
     :raises DeliveryUnknown: If the message may have been sent, and is not sent again.
     :raises MessagingError: As ``send`` does; the message has not been sent then, unless an earlier try has.
     """
     resend = may_resend(on_unknown)
-    store = context.get("task_state_store")
-    entry = _Entry(store, draft, digest_of(draft, hook.conn_id), keep_id=keep_id)
+    [entry] = entries_of(hook, [draft], context, keep_id=keep_id, by_id=by_id)
     return Sending(hook, entry, send, resend=resend).run()
+
+
+def entries_of(
+    hook: MessagingHook[Any],
+    drafts: Iterable[Draft],
+    context: Context,
+    *,
+    keep_id: bool = False,
+    by_id: bool = False,
+) -> list[Entry]:
+    """Return what is known of the messages of one task.
+
+    :param hook: The connection.
+    :param drafts: The messages, each with an id of its own.
+    :param context: The task's context.
+    :param keep_id: As :func:`send_once` has it.
+    :param by_id: As :func:`send_once` has it.
+    """
+    store = context.get("task_state_store")
+    entries: list[Entry] = []
+    for draft in drafts:
+        digest = digest_of(draft, hook.conn_id)
+        entries.append(_Entry(store, draft, digest, entries, keep_id=keep_id, by_id=by_id))
+    return entries
 
 
 def may_resend(on_unknown: str) -> bool:
@@ -142,17 +166,16 @@ def digest_of(draft: Draft, conn_id: str) -> str:
         options = sorted((str(name), value) for name, value in options.items() if value is not None)
     files = [(file.filename, file.size, file.md5) for file in draft.attachments]
     parts = [conn_id, draft.message_id, draft.to, draft.text, draft.subject, draft.in_reply_to, files, options]
-    return hashlib.sha256(json.dumps(parts, default=repr, skipkeys=True).encode()).hexdigest()
+    return hashlib.sha256(_as_json(parts).encode()).hexdigest()
 
 
-def may_have_arrived(error: MessagingError) -> bool:
-    """Say whether a send that ended with this error may have taken effect.
+def _as_json(value: Any) -> str:
+    return json.dumps(value, default=_plain, skipkeys=True)
 
-    :param error: What it ended with.
-    """
-    if isinstance(error, ServiceUnavailable):
-        return True
-    return not isinstance(error, InvalidInput | UnsupportedFeature | ConnectFailed | ConnectionLost | ServiceError)
+
+def _plain(value: Any) -> Any:
+    """Return what stands for a value that JSON does not know; for a set, the same in every process."""
+    return sorted(_as_json(one) for one in value) if isinstance(value, set | frozenset) else repr(value)
 
 
 class Entry(Protocol):
@@ -171,16 +194,27 @@ class Entry(Protocol):
     def forget(self) -> None:
         """Keep no record: the message has not been sent."""
 
+    def is_taken(self, receipt: Receipt) -> bool:
+        """Say whether a receipt is known to be that of another message of the task."""
+
 
 class _Entry:
     """A record with a key of its own in Airflow's task state store, where there is one."""
 
-    def __init__(self, store: Any, draft: Draft, digest: str, *, keep_id: bool) -> None:
+    def __init__(
+        self, store: Any, draft: Draft, digest: str, entries: Sequence[Entry], *, keep_id: bool, by_id: bool
+    ) -> None:
         self._store = store
+        self._entries = entries
         self._key = f"airflow_messaging.{stable_message_id(draft.message_id)}"
         self.draft = draft
         kept = self._read()
-        if kept is not None and kept.digest != digest:
+        changed = kept is not None and kept.digest != digest
+        if kept is not None and kept.receipt is not None and changed and by_id:
+            log.warning(
+                "Message %s, which an earlier try has sent, counts, although it says something else", kept.message_id
+            )
+        elif kept is not None and changed:
             self._key += f".{digest[:32]}"
             if not keep_id:
                 self.draft = dataclasses.replace(draft, message_id=stable_message_id(draft.message_id, digest))
@@ -206,6 +240,10 @@ class _Entry:
         self.record = Record(message_id=self.record.message_id, digest=self.record.digest)
         if self._store is not None:
             self._store.delete(self._key)
+
+    def is_taken(self, receipt: Receipt) -> bool:
+        known = (other.record.receipt for other in self._entries if other is not self)
+        return any(other is not None and other.id == receipt.id for other in known)
 
     def _read(self) -> Record | None:
         kept = self._store.get(self._key) if self._store is not None else None
@@ -250,7 +288,7 @@ class Sending:
                     return self._sent(self._attempt())
                 except MessagingError as error:
                     problem = error
-            if not may_have_arrived(problem):
+            if not may_have_had_effect(problem):
                 self._refused()
                 raise problem
             self._in_doubt = True
@@ -272,7 +310,8 @@ class Sending:
 
     def _sent(self, receipt: Receipt) -> Receipt:
         try:
-            self._entry.write(receipt=dataclasses.replace(receipt, raw={}))
+            kept = self._hook.service.kept(self._entry.draft, receipt)
+            self._entry.write(receipt=dataclasses.replace(receipt, raw=kept))
         except Exception as error:
             # The message is out: to fail now would bring about the very retry that is to be avoided.
             log.warning("The answer for message %s could not be kept: %s", receipt.id, type(error).__name__)
@@ -300,10 +339,12 @@ class Sending:
             return None
         what = getattr(error, "problem", None) or type(error).__name__
         hopeless = not may_pass or not self._entry.outlives_the_process
+        why = problem if isinstance(problem, UnsupportedFeature) else type(problem).__name__
         raise self._unknown(
-            f"{what}, and it cannot be looked for ({type(problem).__name__})",
+            f"{what}, and it cannot be looked for ({why})",
             getattr(error, "endpoint", "send"),
             for_good=hopeless and not self._resend,
+            retry_after=getattr(problem, "retry_after", None) or getattr(error, "retry_after", None),
         ) from error
 
     def look(self) -> Receipt | None:
@@ -320,13 +361,17 @@ class Sending:
             if service.skew_known and not clock_known:
                 # By a clock that differs, "since" may have taken in an older message.
                 continue
+            if found is not None and self._entry.is_taken(found):
+                raise UnsupportedFeature(found.service, "telling messages of one task apart that say the same")
             if found is not None or looked >= settled:
                 return found
             time.sleep(max(settled - time.monotonic(), 0.0))
 
-    def _unknown(self, problem: str, endpoint: str = "send", *, for_good: bool = False) -> DeliveryUnknown:
+    def _unknown(
+        self, problem: str, endpoint: str = "send", *, for_good: bool = False, retry_after: float | None = None
+    ) -> DeliveryUnknown:
         kind = DeliveryUnknownForGood if for_good else DeliveryUnknown
-        return kind(self._hook.service.name, endpoint, problem, self._message_id)
+        return kind(self._hook.service.name, endpoint, problem, self._message_id, retry_after=retry_after)
 
     @property
     def _message_id(self) -> str:
@@ -341,4 +386,5 @@ def _repeatable(error: MessagingError) -> MessagingError:
     """Return the error of an attempt of which it is known now that it has not sent the message."""
     if isinstance(error, DeliveryUnknown):
         return ConnectionLost(error.service, error.endpoint, f"{error.problem}; it was looked for, and not sent")
+    error.may_have_arrived = False
     return error

@@ -131,7 +131,7 @@ class SerwerSmsSendMessageOperator(SplittingOperator, SendOperator):
     def results(self, hook: Any, draft: Draft, receipt: Receipt) -> list[dict[str, Any]]:
         """Say of each recipient of one message what became of it, in the order in which they were given."""
         from airflow_messaging.services.parsing import Reader
-        from airflow_messaging.services.serwersms_sent import Recipient, recipients
+        from airflow_messaging.services.serwersms_sent import Recipient, recipients, remembered
 
         answer = receipt.raw
         if "items" not in answer:
@@ -141,7 +141,15 @@ class SerwerSmsSendMessageOperator(SplittingOperator, SendOperator):
             reports = hook.run(hook.service.messages_reports_all(unique_id=unique_id or draft.message_id))
             answer = {"items": [report.raw for report in reports]}
         found = recipients(Reader(self.conn_type, "messages/send_sms", answer), draft.to)
-        return [one.to_dict() for one in found or [Recipient(phone=number) for number in draft.to]]
+        found = found or tuple(Recipient(phone=number) for number in draft.to)
+        people = remembered(receipt, found)
+        if missing := sum(one != other for one, other in zip(people, found, strict=True)):
+            self.log.warning(
+                "There is no report of %d of %d recipients: as accepted counts who was so when it was sent",
+                missing,
+                len(people),
+            )
+        return [one.to_dict() for one in people]
 
     def fail(self, service: str, results: list[Any], errors: list[Any], context: Context) -> None:
         """Fail, because some of the results are failures; not if all were sent and ``fail_on_unsent`` is off."""

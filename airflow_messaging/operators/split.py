@@ -92,12 +92,16 @@ class SplittingOperator(SendOnceOperator):
         self, hook: Any, drafts: list[Draft], context: Context
     ) -> tuple[list[dict[str, Any]], list[MessagingError]]:
         from airflow_messaging.exceptions import AuthenticationFailed, MessagingError, is_passing
+        from airflow_messaging.operators.once import Sending, entries_of, may_resend
 
         results: list[dict[str, Any]] = []
         errors: list[MessagingError] = []
-        for position, draft in enumerate(drafts):
+        resend = may_resend(self.on_unknown)
+        entries = entries_of(hook, drafts, context)
+        for position, (draft, entry) in enumerate(zip(drafts, entries, strict=True)):
             try:
-                results += self.results(hook, draft, self._send_once(hook, draft, context))
+                receipt = Sending(hook, entry, lambda draft: self.send(hook, draft), resend=resend).run()
+                results += self.results(hook, draft, receipt)
             except MessagingError as error:
                 errors.append(error)
                 results += _failed(hook, [draft], type(error).__name__)
@@ -106,11 +110,6 @@ class SplittingOperator(SendOnceOperator):
                     results += _failed(hook, drafts[position + 1 :], "not tried")
                     break
         return results, errors
-
-    def _send_once(self, hook: Any, draft: Draft, context: Context) -> Receipt:
-        from airflow_messaging.operators.once import send_once
-
-        return send_once(hook, draft, lambda draft: self.send(hook, draft), context, on_unknown=self.on_unknown)
 
     def fail(self, service: str, results: list[dict[str, Any]], errors: list[MessagingError], context: Context) -> None:
         """Fail, because some of the results are failures."""

@@ -25,6 +25,7 @@ from airflow_messaging.exceptions import (
     ServiceUnavailable,
     Shown,
     UnsupportedFeature,
+    may_have_had_effect,
 )
 from airflow_messaging.messages import Attachment, Draft, JsonDict, Message, Receipt, Status
 from airflow_messaging.services.http import MEBIBYTE, Request, Response, parse_http_date, parse_retry_after
@@ -64,6 +65,11 @@ class Call(Generic[T]):
     body_limit: int = 32 * MEBIBYTE
     cut: bool = False
     message_id: str | None = None
+
+    def mark(self, error: MessagingError) -> None:
+        """Note in an error that ended this call whether what was asked for may have happened."""
+        if not self.repeatable and may_have_had_effect(error):
+            error.may_have_arrived = True
 
 
 Flow = Generator[Call[Any], Any, T]
@@ -148,6 +154,10 @@ class Service(abc.ABC):
         raise UnsupportedFeature(self.name, "looking for what was sent")
         yield
 
+    def kept(self, draft: Draft, receipt: Receipt) -> JsonDict:
+        """Return what another try has to know of a receipt's ``raw``: no text, and nobody's name or number."""
+        return {}
+
     def split(self, draft: Draft, *, most: int | None = None) -> Flow[list[Draft]]:
         """Return a message as several, none with more than ``most`` recipients (default: what one may have)."""
         most = most or self.most_recipients or len(draft.to) or 1
@@ -197,7 +207,11 @@ class Service(abc.ABC):
         yield
 
     def read_along(self, message: Message) -> Flow[list[Message]]:
-        """Return those unread messages that could not but be marked read together with one."""
+        """Return those unread messages that could not but be marked read together with one.
+
+        This only looks, and may be asked again: nothing is marked. The message itself is not returned, whether it is
+        unread or not. What arrives after the look is not known, and may be marked along all the same.
+        """
         return []
         yield
 
@@ -240,12 +254,15 @@ class Service(abc.ABC):
             if not 200 <= response.status < 300 and response.status not in call.accept:
                 raise self.error(call.endpoint, response)
             return call.parse(response)
-        except MessagingError:
+        except MessagingError as error:
+            call.mark(error)
             raise
         except _UNREADABLE as error:
             problem = type(error).__name__
         # Outside the handler: the error may hold a part of the body.
-        raise ProtocolError(self.name, call.endpoint, f"unexpected answer ({problem})")
+        unreadable = ProtocolError(self.name, call.endpoint, f"unexpected answer ({problem})")
+        call.mark(unreadable)
+        raise unreadable
 
     def error(self, endpoint: str, response: Response) -> MessagingError:
         """Return the typed error for a refused request."""

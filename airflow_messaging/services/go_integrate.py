@@ -285,7 +285,7 @@ class GoIntegrate(Service):
             service=self.name,
             id=entry.identifier("link"),
             recipients=(self.route,),
-            received_at=entry.time("received_date", self.zone),
+            received_at=entry.time("received_date", self.zone, self.now()),
             expires_at=entry.time("expiration_date", self.zone),
             raw=entry.record,
         )

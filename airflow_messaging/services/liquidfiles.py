@@ -28,7 +28,7 @@ from airflow_messaging.services.parsing import (
     well_before,
     whole_number,
 )
-from airflow_messaging.services.sending import refuse
+from airflow_messaging.services.sending import ZONES_DIFFER_UP_TO, refuse
 
 JSON = {"Accept": "application/json", "Content-Type": "application/json"}
 INBOX = "messages/inbox"
@@ -123,7 +123,7 @@ class LiquidFiles(Service):
         :return: A call for the message; raises ``NotFound`` if it is unknown or has been deleted.
         :raises InvalidInput: If ``message_id`` cannot be an id.
         """
-        return self._view(message_id, lambda record: wire.message_of(record, self.zone))
+        return self._view(message_id, lambda record: wire.message_of(record, self.zone, self.now()))
 
     def upload_attachment(self, *, data: Upload) -> Call[str]:
         """Upload one file, to be named by a message afterwards (``message/attachments/upload``).
@@ -296,17 +296,17 @@ class LiquidFiles(Service):
         :param since: From when on it may have been sent, by the service's clock, aware; cut to whole seconds, as
             some servers write their times.
         :return: The receipt of the first such message, or None.
-        :raises UnsupportedFeature: If only the files could tell, and one has no CRC-32; or if the message would have
-            expired by now.
+        :raises UnsupportedFeature: If only the files could tell, and one has no CRC-32; if the zone may be mistaken; or
+            if the message would have expired by now.
         """
-        fields, day, limit = self._fields(draft), self._day_before(since), SENT_LIMIT
+        fields, limit = self._fields(draft), SENT_LIMIT
+        day = self._day_before(well_before(since, ZONES_DIFFER_UP_TO))
         wire.refuse_if_expired(self.name, fields.get("expires_at"), since, self.now(), self.zone)
         while len(listed := (yield self.messages_sent(sent_after=day, limit=limit))) >= limit:
             limit *= 4
-        for message in listed:
-            if wire.is_the_one(message, fields, draft.attachments, since=since.replace(microsecond=0)):
-                return wire.receipt_of(Reader(self.name, SENT, message.raw), message.sent_at)
-        return None
+        start = since.replace(microsecond=0)
+        found = wire.found(self.name, listed, fields, draft.attachments, since=start, now=self.now())
+        return None if found is None else wire.receipt_of(Reader(self.name, SENT, found.raw), found.sent_at)
 
     def message(self, message_id: str) -> Flow[Message]:
         """View one message."""
@@ -364,7 +364,7 @@ class LiquidFiles(Service):
     def _list(self, endpoint: str, key: str, params: tuple[tuple[str, str], ...]) -> Call[list[Message]]:
         def parse(response: Response) -> list[Message]:
             records = wire.records(self.name, endpoint, key, response)
-            return wire.oldest_first([wire.message_of(record, self.zone) for record in records])
+            return wire.oldest_first([wire.message_of(record, self.zone, self.now()) for record in records])
 
         request = Request(method="GET", url=endpoint, params=params, headers=JSON)
         return Call(endpoint=endpoint, request=request, parse=parse, repeatable=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 from airflow_messaging.exceptions import NotFound, ProtocolError, Shown, UnsupportedFeature
-from airflow_messaging.messages import Attachment, JsonDict, Message, Receipt, Status, Upload
+from airflow_messaging.messages import Attachment, JsonDict, Message, Receipt, Status, Upload, in_order
 from airflow_messaging.services.base import require, without
 from airflow_messaging.services.http import Response
-from airflow_messaging.services.parsing import Reader, as_utc, parse_json, true_or_false, whole_number
+from airflow_messaging.services.parsing import Reader, as_utc, parse_json, says_zone, true_or_false, whole_number
+from airflow_messaging.services.sending import is_since, the_sent_one
 
 LIFETIME = timedelta(days=14)
 """How long a message exists that was given no last day, if the server's setting is that of the documents' sample."""
@@ -83,11 +84,11 @@ def oldest_first(messages: Sequence[Message]) -> list[Message]:
     return sorted(messages if rising else reversed(messages), key=lambda message: message.sent_at or _NO_TIME)
 
 
-def message_of(record: Reader, zone: tzinfo) -> Message:
+def message_of(record: Reader, zone: tzinfo, now: datetime) -> Message:
     """Read one message, received or sent."""
     files = [Reader(record.service, record.endpoint, item) for item in record.items("attachments")]
     recipients = [address for name in ("recipients", "ccs", "bccs") for address in record.texts(name)]
-    created_at = record.time("created_at", zone)
+    created_at = record.time("created_at", zone, now)
     return Message(
         service=record.service,
         id=record.identifier("id"),
@@ -172,21 +173,49 @@ def refuse_if_expired(
         raise UnsupportedFeature(service, "looking for a sent message that would have expired by now")
 
 
-def is_the_one(message: Message, fields: JsonDict, files: Sequence[Upload], *, since: datetime) -> bool:
-    """Say whether a message in the sent list is the one that these fields and files make.
+def found(
+    service: str,
+    listed: Iterable[Message],
+    fields: JsonDict,
+    files: Sequence[Upload],
+    *,
+    since: datetime,
+    now: datetime,
+) -> Message | None:
+    """Return the first message in the sent list that is the one that these fields and files make.
 
-    :param message: The message.
+    :param service: Connection type of the service.
+    :param listed: The sent list.
     :param fields: What ``POST message`` was given, without the ids of files, which each attempt uploads anew.
     :param files: The files.
-    :param since: An older message is not.
-    :raises UnsupportedFeature: If all else is the same and one of the files has no CRC-32 to compare.
+    :param since: Older messages are others.
+    :param now: The present time by the service's clock.
+    :raises UnsupportedFeature: If all else is the same and one of the files has no CRC-32 to compare, or only the time
+        differs as zones do.
     """
+
+    def alike() -> Iterator[tuple[bool | None, Message]]:
+        for message in listed:
+            fits = _fits(message, since, now)
+            if fits is not False and _is_the_same(message, fields, files):
+                yield fits, message
+
+    return the_sent_one(service, alike())
+
+
+def _fits(message: Message, since: datetime, now: datetime) -> bool | None:
+    if message.sent_at is None:
+        return False
+    if says_zone(message.raw.get("created_at")):
+        return message.sent_at >= since
+    return is_since(message.sent_at, since=since, now=now)
+
+
+def _is_the_same(message: Message, fields: JsonDict, files: Sequence[Upload]) -> bool:
     people = Reader(message.service, "messages/sent", message.raw)
     to, cc, bcc = (_addresses(fields.get(name, [])) for name in ("recipients", "cc", "bcc"))
     return (
-        message.sent_at is not None
-        and message.sent_at >= since
-        and _addresses(people.texts("recipients")) == to
+        _addresses(people.texts("recipients")) == to
         and _addresses(people.texts("ccs")) == cc
         # The sender's own copy may stand here, too; and old versions do not tell.
         and (not people.has("bccs") or _addresses(people.texts("bccs")) >= bcc)
@@ -198,7 +227,7 @@ def is_the_one(message: Message, fields: JsonDict, files: Sequence[Upload], *, s
 
 def _texts(field: str, values: Sequence[str]) -> list[str]:
     is_list = isinstance(values, Iterable) and not isinstance(values, str | bytes)
-    listed = list(values) if is_list else []
+    listed = in_order(values) if is_list else []
     good = all(isinstance(value, str) and value.strip() and value.isprintable() for value in listed)
     require(is_list and good, field, values, "a list of texts")
     return listed

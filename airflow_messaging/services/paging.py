@@ -71,6 +71,11 @@ def every_item(
     return list(found.values())
 
 
+def by_time(messages: Iterable[Message]) -> list[Message]:
+    """Sort messages by when they were received; of those of one second the service knows the order best."""
+    return sorted(messages, key=lambda message: message.received_at or datetime.min.replace(tzinfo=UTC))
+
+
 def oldest_first(messages: Iterable[Message]) -> list[Message]:
     """Sort messages by when they were received and, within a second, by their ids, which services count up."""
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from airflow_messaging.exceptions import InvalidInput, ProtocolError
-from airflow_messaging.messages import JsonDict
+from airflow_messaging.messages import JsonDict, as_stored_text
 from airflow_messaging.services.http import Response
 
 T = TypeVar("T")
@@ -46,7 +46,8 @@ class Reader:
         for name in names:
             value = self.record.get(name)
             if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
-                return str(value)
+                # Here and not later: under the same id the message is asked for, remembered and found in the next list.
+                return as_stored_text(str(value))
         raise self._wrong(" or ".join(names), "a text or a whole number", self.record.get(names[0]))
 
     def optional_identifier(self, *names: str) -> str | None:
@@ -86,17 +87,18 @@ class Reader:
             raise self._wrong(" or ".join(names), "an object", value)
         return Reader(self.service, self.endpoint, value)
 
-    def time(self, name: str, zone: tzinfo) -> datetime | None:
+    def time(self, name: str, zone: tzinfo, now: datetime | None = None) -> datetime | None:
         """Return a time, aware, in UTC; None if it is absent, null or empty.
 
         :param name: Name of the field.
         :param zone: The zone of times that are written without one.
+        :param now: The present time, for times that cannot lie in the future. Default: any time is possible.
         """
         value = self.text(name)
         if not value:
             return None
         try:
-            return parse_time(value, zone)
+            return parse_time(value, zone, now)
         except (ValueError, OverflowError):
             raise self._wrong(name, "a time", value) from None
 
@@ -129,16 +131,32 @@ def parse_json(service: str, endpoint: str, response: Response) -> Any:
     raise ProtocolError(service, endpoint, problem)
 
 
-def parse_time(value: str, zone: tzinfo) -> datetime:
+def parse_time(value: str, zone: tzinfo, now: datetime | None = None) -> datetime:
     """Read a time in any of the forms that the services write.
 
     :param value: ISO 8601 with a space or a ``T``, with or without fraction and offset.
     :param zone: The zone to assume where none is written.
+    :param now: The present time, aware: of the hour that autumn repeats, a time without an offset means the latest
+        reading that has come. Default: the earlier one.
     :return: The time, aware, in UTC.
     :raises ValueError: If it is not a time.
     """
-    when = datetime.fromisoformat(value.strip())
-    return (when if when.tzinfo else when.replace(tzinfo=zone)).astimezone(UTC)
+    written = datetime.fromisoformat(value.strip())
+    if written.tzinfo is not None:
+        return written.astimezone(UTC)
+    when = written.replace(tzinfo=zone).astimezone(UTC)
+    return when if now is None else latest_reading(when, zone, now)
+
+
+def says_zone(value: object) -> bool:
+    """Say whether a time names its zone.
+
+    :param value: What a service wrote.
+    """
+    try:
+        return isinstance(value, str) and datetime.fromisoformat(value.strip()).tzinfo is not None
+    except ValueError:
+        return False
 
 
 def as_utc(field: str, value: datetime | str, zone: tzinfo) -> datetime:
@@ -171,7 +189,7 @@ def well_before(since: datetime | None, margin: timedelta) -> datetime | None:
 def latest_reading(when: datetime, zone: tzinfo, now: datetime) -> datetime:
     """Settle what a time written without an offset means in the hour that autumn repeats.
 
-    :param when: The time by its earlier reading, aware.
+    :param when: The time by its earlier reading, aware; it was written without an offset.
     :param zone: The zone in which it was written.
     :param now: The present time, aware.
     :return: The later reading unless it lies in the future: the earlier one might lie behind a reader's cursor.

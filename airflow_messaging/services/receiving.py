@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Self
 
-from airflow_messaging.exceptions import InvalidInput, Shown
+from airflow_messaging.exceptions import InvalidInput, MessagingError, ServiceError, ServiceUnavailable, Shown
 from airflow_messaging.messages import JsonDict, Message, Receipt
 from airflow_messaging.services.base import Flow, Service
-from airflow_messaging.services.parsing import as_utc
+from airflow_messaging.services.paging import by_time
+from airflow_messaging.services.parsing import as_utc, latest_reading
 from airflow_messaging.services.selecting import Wanted
 
 OVERLAP = timedelta(minutes=10)
@@ -24,6 +25,7 @@ SLACK = timedelta(minutes=1)
 """How far the time that a message had in a long poll, which is ours, may lie from the one it has in a list."""
 
 _EPOCH = datetime(1970, 1, 2, tzinfo=UTC)
+_HOUR = timedelta(hours=1)
 
 _AFTER = "None, 'now', 'earliest', a time, or the JSON of a message, a receipt or a cursor"
 
@@ -33,13 +35,26 @@ class Cursor:
     """How far a reader has come.
 
     :param floor: Messages received before this are not wanted; None wants all.
-    :param since: The newest message handed over so far was received then.
+    :param since: The newest message handed over so far was received then; if its time lay in the future, it was handed
+        over then.
     :param seen: Ids handed over, with their times, as far back as the next question reaches.
     """
 
     floor: datetime | None = None
     since: datetime | None = None
     seen: Mapping[str, datetime | None] = dataclasses.field(default_factory=dict)
+
+    def not_ahead_of(self, service: Service) -> Self:
+        """Return the cursor for use now: none has come further than to the present, whatever it was told.
+
+        What a message was dated when the service's clock, or the connection's ``timezone``, was wrong would otherwise
+        hide all that comes until then.
+
+        :param service: The service, whose clock counts.
+        """
+        if self.since is None or self.since <= (now := service.now()):
+            return self
+        return dataclasses.replace(self, since=now)
 
     @property
     def window_start(self) -> datetime | None:
@@ -50,22 +65,40 @@ class Cursor:
         start = self.since - OVERLAP
         return start if self.floor is None else max(start, self.floor)
 
-    def past(self, messages: Iterable[Message]) -> Cursor:
-        """Return the cursor that has these messages behind it."""
-        seen = dict(self.seen)
-        since = self.since
-        for message in messages:
-            seen[message.id] = message.received_at
-            if message.received_at is not None and (since is None or message.received_at > since):
-                since = message.received_at
-        return Cursor(floor=self.floor, since=since, seen=seen).forget_what_cannot_return()
+    def past(self, messages: Iterable[Message], service: Service | None = None) -> Cursor:
+        """Return the cursor that has these messages behind it.
 
-    def forget_what_cannot_return(self) -> Cursor:
-        """Return the cursor without those ids that lie before the next question's window."""
+        :param messages: The messages.
+        :param service: The service, so that times in the future do not count. Default: all times are taken as given.
+        """
+        times = {message.id: message.received_at for message in messages}
+        return self._moved_to(times.values(), {**self.seen, **times}, service)
+
+    def _moved_to(
+        self, times: Iterable[datetime | None], seen: Mapping[str, datetime | None], service: Service | None
+    ) -> Cursor:
+        dated = [when for when in times if when is not None]
+        if service is not None:
+            # Neither clock may be right. By the earlier one nothing is behind the cursor that has yet to come.
+            present = min(service.now(), service.clock())
+            dated = [min(when, present) for when in dated]
+        since = max([*dated, *([self.since] if self.since else [])], default=None)
+        moved = Cursor(floor=self.floor, since=since, seen=seen)
+        if service is not None:
+            moved = moved.not_ahead_of(service)
+        return moved._without_what_cannot_return(service.zone if service is not None else UTC)
+
+    def _without_what_cannot_return(self, zone: tzinfo) -> Cursor:
         start = self.window_start
         if start is None or start < _EPOCH:
             return self
-        seen = {id_: when for id_, when in self.seen.items() if when is None or when >= start - SLACK}
+        start -= SLACK
+        seen = {
+            id_: when
+            for id_, when in self.seen.items()
+            # In the hour that autumn repeats a time without an offset is read later when the clocks have gone back.
+            if when is None or when >= start or (when >= start - _HOUR and _latest(when, zone) >= start)
+        }
         return dataclasses.replace(self, seen=seen)
 
     def to_dict(self) -> JsonDict:
@@ -152,17 +185,50 @@ def poll(service: Service, cursor: Cursor, *, limit: int | None = None, wanted: 
     :param wanted: Says of a message whether it is to be returned. Default: all are.
     :return: The new messages and the next cursor. Nothing is acknowledged.
     """
+    cursor = cursor.not_ahead_of(service)
     asked_for = limit if wanted is None else None
     listed = yield from service.received(cursor.window_start, seen=cursor.seen, limit=asked_for)
+    corrected = cursor.not_ahead_of(service)
+    if cursor.since and corrected.since and cursor.since - corrected.since > SLACK:
+        # Only this answer has told that the service's clock is far behind.
+        cursor = corrected
+        listed = yield from service.received(cursor.window_start, seen=cursor.seen, limit=asked_for)
     fresh = [
         message
         for message in listed
         if message.id not in cursor.seen and not _before(message, cursor.floor) and (wanted is None or wanted(message))
     ]
-    # Of those of one second the service knows the order best.
-    fresh.sort(key=lambda message: message.received_at or datetime.min.replace(tzinfo=UTC))
-    messages = fresh[:limit]
-    return Batch(messages, cursor.past(messages))
+    messages = by_time(fresh)[:limit]
+    return Batch(messages, cursor.past(messages, service))
+
+
+def mark_read(service: Service, messages: list[Message]) -> Flow[list[Message]]:
+    """Set the service's read flag, and lose nothing of what is marked along with others.
+
+    What would be marked along is looked at before. So it is returned even if the answer to the marking call is lost;
+    then it, or the messages themselves, may still be unread and come again. Only what arrives between the look and a
+    marking call whose answer is lost is lost with it.
+
+    :param service: The service.
+    :param messages: The messages dealt with.
+    :return: Other messages that are marked read now, or may be.
+    :raises MessagingError: If the service refused, or nothing would be lost: do the same again.
+    """
+    asked_for = {message.id for message in messages}
+    beside: dict[str, Message] = {}
+    for message in messages:
+        if message.id not in beside:
+            listed = yield from service.read_along(message)
+            beside |= {other.id: other for other in listed}
+    along = {id_: other for id_, other in beside.items() if id_ not in asked_for}
+    try:
+        extra = yield from service.mark_read(messages)
+    except MessagingError as error:
+        refused = isinstance(error, ServiceError) and not isinstance(error, ServiceUnavailable)
+        if refused or not along:
+            raise
+        extra = []
+    return by_time({**along, **{other.id: other for other in extra}}.values())
 
 
 def acknowledged(service: Service, cursor: Cursor, messages: list[Message]) -> Flow[Cursor]:
@@ -176,6 +242,7 @@ def acknowledged(service: Service, cursor: Cursor, messages: list[Message]) -> F
     :param messages: The messages dealt with.
     :return: The cursor to store.
     """
+    cursor = cursor.not_ahead_of(service)
     done = {**cursor.seen, **{message.id: message.received_at for message in messages}}
     passed: dict[str, datetime | None] = dict(done)
     still_open: list[datetime] = []
@@ -188,8 +255,7 @@ def acknowledged(service: Service, cursor: Cursor, messages: list[Message]) -> F
         still_open = [when for when in unknown.values() if when is not None and not _is_before(when, cursor.floor)]
         passed |= unknown
     dated = [when for when in done.values() if when is not None and (not still_open or when <= min(still_open))]
-    since = max([*dated, *([cursor.since] if cursor.since else [])], default=None)
-    return Cursor(floor=cursor.floor, since=since, seen=done).forget_what_cannot_return()
+    return cursor._moved_to(dated, done, service)
 
 
 def _before(message: Message, floor: datetime | None) -> bool:
@@ -198,6 +264,10 @@ def _before(message: Message, floor: datetime | None) -> bool:
 
 def _is_before(when: datetime, floor: datetime | None) -> bool:
     return floor is not None and when < floor
+
+
+def _latest(when: datetime, zone: tzinfo) -> datetime:
+    return latest_reading(when, zone, when + _HOUR)
 
 
 def _to_json(when: datetime | None) -> str | None:

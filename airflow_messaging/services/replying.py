@@ -6,6 +6,7 @@ A reply comes from outside. It is compared, and nothing else is done with it her
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ CODE_LETTERS = "34679CDFGHJKMNPQRTWXY"
 """What codes are made of: nothing that is read as something else, and no vowels, so that they are no words."""
 CODE_LENGTH = 5
 
-_AROUND = " \t.,;:!?…\"'()[]<>*_-–"
+_AROUND = " \t.,;:!?¡¿\"'“”„‟‘‚‛«»‹›()[]<>*_-–—"
 """What may stand before and after an answer."""
 
 
@@ -82,9 +83,10 @@ def verdict(text: str | None, yes: Sequence[str], no: Sequence[str], code: str |
     :param no: Answers that mean no.
     :param code: A code that may stand in the answer. Default: none.
     """
+    text = _folded(text or "")
     if code is not None:
-        text = re.sub(_found_in_words([code]), " ", text or "")
-    said = next((plain for line in (text or "").splitlines() if (plain := _plain(line))), None)
+        text = re.sub(_found_in_words([code]), " ", text)
+    said = next((plain for line in text.splitlines() if (plain := _bare(line))), None)
     return True if said in yes else False if said in no else None
 
 
@@ -93,4 +95,16 @@ def _found_in_words(any_of: Iterable[str]) -> str:
 
 
 def _plain(text: str) -> str:
+    return _bare(_folded(text))
+
+
+def _folded(text: str) -> str:
+    """Return a text in one spelling, whatever keyboard or program it comes from."""
+    if text.isascii():
+        return text
+    folded = unicodedata.normalize("NFKC", text).replace("’", "'")
+    return "".join(letter for letter in folded if unicodedata.category(letter) != "Cf")
+
+
+def _bare(text: str) -> str:
     return " ".join(text.strip(_AROUND).casefold().split())

@@ -79,7 +79,7 @@ class SendHub(SendHubAccount):
         return Call(
             endpoint="messages",
             request=Request(method="POST", url="messages/", body=body),
-            parse=lambda response: wire.receipt(self._read("messages", response), self.zone),
+            parse=self._receipt,
         )
 
     def get_message(self, message_id: str) -> Call[Message]:
@@ -203,19 +203,18 @@ class SendHub(SendHubAccount):
     def find_sent(self, draft: Draft, *, since: datetime) -> Flow[Receipt | None]:
         """Look in all conversations that moved since then, and among what is scheduled, for the same text.
 
-        :raises UnsupportedFeature: If it went to some of several recipients, or may have gone to those of a group.
+        :raises UnsupportedFeature: If it went to some of several recipients, or may have gone to those of a group; or
+            if the zone may be mistaken.
         """
         contacts, groups = yield from self._recipients_of(draft)
         book = yield from self.contacts_all()
-        sought = sent.Sought.of(draft, contacts, groups, book, since=since, zone=self.zone)
+        sought = sent.Sought.of(draft, contacts, groups, book, since=since, now=self.now(), zone=self.zone)
         candidates = []
         if sought.scheduled_at is not None:
             scheduled = yield from self.scheduled_messages_all()
             candidates += [sent.Candidate(message) for message in scheduled]
         for thread in (yield from self._conversations()):
-            # What waits to be sent has no time yet, and what was scheduled for the past bears that time.
-            times = [when for when in (thread.last_at, thread.created_at) if when is not None]
-            if thread.last_at is None or max(times) >= since:
+            if sought.may_be_in(thread):
                 messages = yield from self._thread_since(thread.id, None)
                 candidates += [sent.Candidate(message, thread) for message in messages]
         return sought.among(self.name, candidates)
@@ -348,6 +347,9 @@ class SendHub(SendHubAccount):
             return self._list("threads", url, wire.files, limit, offset)
 
         return self._every(page, lambda files: files.message_id)
+
+    def _receipt(self, response: Response) -> Receipt:
+        return wire.receipt(self._read("messages", response), self.zone, self.now())
 
     def _message(self, item: Reader) -> Message:
         return wire.message(item, self.zone)

@@ -8,6 +8,7 @@ from typing import TypeVar
 from urllib.parse import quote, quote_plus
 
 from airflow_messaging.exceptions import InvalidInput, Shown
+from airflow_messaging.messages import in_order
 from airflow_messaging.services import sendhub_wire as wire
 from airflow_messaging.services.base import AuthFlow, Call, Clock, Flow, Refusal, Service, require
 from airflow_messaging.services.http import JsonBody, Request, Response
@@ -140,7 +141,7 @@ class SendHubAccount(Service):
         names: Sequence[str] | str,
         everybody: Callable[[], Flow[list[Contact]]] | Callable[[], Flow[list[Group]]],
     ) -> Flow[list[str]]:
-        wanted = [names] if isinstance(names, str) else list(names)
+        wanted = [names] if isinstance(names, str) else in_order(names)
         good = all(isinstance(name, str) and name.strip() for name in wanted)
         require(good, field, Shown("an entry that is empty or no text"), "names, as texts")
         if not wanted:

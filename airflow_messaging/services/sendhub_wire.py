@@ -6,14 +6,15 @@ import base64
 import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from urllib.parse import unquote
 
 from airflow_messaging.exceptions import InvalidInput, ProtocolError, Shown
-from airflow_messaging.messages import Attachment, JsonDict, Message, Receipt, Status, Upload
+from airflow_messaging.messages import Attachment, JsonDict, Message, Receipt, Status, Upload, in_order
 from airflow_messaging.services.base import require, without
 from airflow_messaging.services.http import MEBIBYTE
 from airflow_messaging.services.parsing import Reader, whole_number
+from airflow_messaging.services.sending import CLOCKS_DIFFER_BY, right_behind
 
 Recipients = str | int | Sequence[str | int]
 
@@ -33,7 +34,7 @@ class Thread:
     :param unread: Whether something in it is unread; None where the service does not say.
     :param sender: The other side: the first contact's id.
     :param last_at: When its last message was sent, aware, UTC.
-    :param created_at: When it or its last message was made, aware, UTC.
+    :param created_at: When it or its last message was made, aware, in a zone that the service does not tell.
     :param raw: The service's own record.
     """
 
@@ -92,7 +93,7 @@ class Files:
 
 def listed(given: Recipients) -> list[str | int]:
     """Return one recipient or several as a list."""
-    return [given] if isinstance(given, str | int) else list(given)
+    return [given] if isinstance(given, str | int) else in_order(given)
 
 
 def recipients(field: str, given: Recipients, most: int | None = None, *, numbers: bool) -> list[str | int]:
@@ -226,7 +227,7 @@ def message(item: Reader, zone: tzinfo) -> Message:
     """
     inbound = is_inbound(item.record)
     contacts, groups = _ids(item, "contacts"), _ids(item, "groups")
-    sent_at, created_at = item.time("sent", zone), item.time("created_at", zone)
+    sent_at = item.time("sent", zone)
     return Message(
         service=item.service,
         id=_message_id(item),
@@ -234,26 +235,38 @@ def message(item: Reader, zone: tzinfo) -> Message:
         recipients=() if inbound else (*contacts, *groups),
         text=item.text("text"),
         sent_at=sent_at,
-        received_at=(sent_at or created_at) if inbound else None,
+        received_at=sent_at if inbound else None,
         attachments=tuple(attachment for attachment, _url in _attachments(item)),
         raw=_without_urls(item.record),
     )
 
 
-def receipt(answer: Reader, zone: tzinfo) -> Receipt:
+def receipt(answer: Reader, zone: tzinfo, now: datetime) -> Receipt:
     """Read the answer to a send.
 
     :param answer: The answer.
     :param zone: The zone of its times.
+    :param now: The present time by the service's clock.
     """
+    scheduled_at = answer.time("scheduled_at", zone)
     return Receipt(
         service=answer.service,
         id=_message_id(answer),
         status=status(answer.record),
-        sent_at=answer.time("sent", zone) or answer.time("created_at", zone),
-        scheduled_at=answer.time("scheduled_at", zone),
+        # What is scheduled for the past bears that time.
+        sent_at=(None if scheduled_at else answer.time("sent", zone)) or _accepted_at(answer, zone, now),
+        scheduled_at=scheduled_at,
         raw=_without_urls(answer.record),
     )
+
+
+def _accepted_at(answer: Reader, zone: tzinfo, now: datetime) -> datetime:
+    created_at = answer.time("created_at", zone)
+    # It may be in another zone than the rest; what it says within the quarter of an hour is right in any.
+    nearest = now if created_at is None else right_behind(created_at, now - CLOCKS_DIFFER_BY)
+    # The Date header is cut to whole seconds: one second earlier is surely not too late.
+    otherwise = now.replace(microsecond=0) - timedelta(seconds=1)
+    return otherwise if created_at is None or nearest > now + CLOCKS_DIFFER_BY else nearest
 
 
 def thread(item: Reader, zone: tzinfo) -> Thread:

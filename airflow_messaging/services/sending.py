@@ -1,10 +1,30 @@
-"""Sending: what a service refuses beforehand, and how far a sent message has come."""
+"""Sending: what a service refuses beforehand, which message an attempt has sent, and how far it has come."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
 from airflow_messaging.exceptions import DeliveryFailed, InvalidInput, Shown, UnsupportedFeature
 from airflow_messaging.messages import Draft, Status, has_reached
-from airflow_messaging.services.base import Flow, Service, require
+from airflow_messaging.services.base import Flow, Service, T, require
+
+ZONES_DIFFER_BY = timedelta(minutes=15)
+"""Zones lie a multiple of this apart."""
+
+ZONES_DIFFER_UP_TO = timedelta(hours=14)
+"""How far a mistaken zone may be from the right one. A message of every day at the same time is surely another."""
+
+LONGEST_SEND = timedelta(minutes=10)
+"""How long after the first attempt began a message may have been accepted, where only a zone could explain its time."""
+
+CLOCKS_DIFFER_BY = timedelta(minutes=1)
+"""How far a service's times may be ahead of its ``Date`` header."""
+
+_ZONE_UNSURE = (
+    "telling whether a message was sent: the same one is there, earlier or later by about as much as zones differ. "
+    "Is 'timezone' right in the connection?"
+)
 
 
 def refuse(service: Service, draft: Draft, **lacking: str) -> None:
@@ -33,6 +53,58 @@ def one_recipient(service: Service, to: tuple[str, ...]) -> str:
     if len(to) > 1:
         raise UnsupportedFeature(service.name, f"{len(to)} recipients in one message")
     return to[0]
+
+
+def right_behind(when: datetime, since: datetime) -> datetime:
+    """Return a time as it is in that zone in which it comes next after another.
+
+    :param when: The time, read in any zone.
+    :param since: The other.
+    """
+    return since + (when - since) % ZONES_DIFFER_BY
+
+
+def in_another_zone(when: datetime, *, since: datetime, until: datetime) -> bool:
+    """Say whether a time that is too early would lie between two others if it was meant in another zone.
+
+    :param when: The time, read in the connection's zone.
+    :param since: The earlier of the others.
+    :param until: The later of them.
+    """
+    elsewhere = right_behind(when, since)
+    return elsewhere - when <= ZONES_DIFFER_UP_TO and elsewhere <= until
+
+
+def is_since(when: datetime, *, since: datetime, now: datetime) -> bool | None:
+    """Say whether a message may be what an attempt has sent, by its time.
+
+    :param when: The message's time, which the service wrote without a zone, read in the connection's zone.
+    :param since: When the first attempt began, by the service's clock.
+    :param now: The present time by the service's clock.
+    :return: None if the connection's ``timezone`` may be mistaken: it lies in the future, or is older by about as much
+        as zones differ.
+    """
+    latest = now + CLOCKS_DIFFER_BY
+    if when >= since:
+        return None if when > latest else True
+    return None if in_another_zone(when, since=since, until=min(latest, since + LONGEST_SEND)) else False
+
+
+def the_sent_one(service: str, alike: Iterable[tuple[bool | None, T]]) -> T | None:
+    """Return the first message that is what an attempt has sent; None if there is surely none.
+
+    :param service: Connection type of the service.
+    :param alike: Messages that agree in everything but their times, with what :func:`is_since` says of these.
+    :raises UnsupportedFeature: If there is none, but one may be if the connection's ``timezone`` is mistaken.
+    """
+    in_doubt = False
+    for fits, message in alike:
+        if fits:
+            return message
+        in_doubt = in_doubt or fits is None
+    if in_doubt:
+        raise UnsupportedFeature(service, _ZONE_UNSURE)
+    return None
 
 
 def reached(service: Service, message_id: str, wait_for: str) -> Flow[str | None]:

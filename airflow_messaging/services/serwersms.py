@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from airflow_messaging.exceptions import MessagingError, NotFound, ServiceError, Shown, UnsupportedFeature
-from airflow_messaging.messages import Attachment, Draft, Message, Receipt, Status
+from airflow_messaging.messages import Attachment, Draft, JsonDict, Message, Receipt, Status
 from airflow_messaging.services import serwersms_sent as sent
 from airflow_messaging.services import serwersms_wire as wire
 from airflow_messaging.services.base import Call, Flow, require
@@ -270,8 +270,8 @@ class SerwerSms(SerwerSmsAccount):
     def find_sent(self, draft: Draft, *, since: datetime) -> Flow[Receipt | None]:
         """Look for reports with the message's id as ``unique_id``. What was refused counts as not there.
 
-        :raises UnsupportedFeature: If the id does not fit into a ``unique_id``, or ``since`` lies further back than
-            reports are surely kept.
+        :raises UnsupportedFeature: If the id does not fit into a ``unique_id``, the zone may be mistaken, or ``since``
+            lies further back than reports are surely kept.
         """
         if not _fits(draft.message_id):
             raise UnsupportedFeature(self.name, "looking for what was sent without a unique_id of 3 to 50 characters")
@@ -279,7 +279,11 @@ class SerwerSms(SerwerSmsAccount):
             raise UnsupportedFeature(self.name, f"looking for what was sent over {REPORTS_KEPT.days} days ago")
         # Not narrowed by date: the documents do not say which of a message's times would count.
         reports = yield from self.messages_reports_all(unique_id=draft.message_id)
-        return sent.found(reports, draft, since=since, zone=self.zone, now=self.now())
+        return sent.found(self.name, reports, draft, since=since, zone=self.zone, now=self.now())
+
+    def kept(self, draft: Draft, receipt: Receipt) -> JsonDict:
+        """Return the places of those of several recipients that were not accepted."""
+        return sent.kept(receipt, draft.to)
 
     def check_answerable(self, draft: Draft) -> None:
         """Refuse, beside several numbers, a message under a name (FULL), which cannot be answered."""
@@ -345,7 +349,7 @@ class SerwerSms(SerwerSmsAccount):
         return oldest_first(extra.values())
 
     def read_along(self, message: Message) -> Flow[list[Message]]:
-        """Return other unread messages of the same sender and second."""
+        """Return other unread messages of the same sender and second, without marking them."""
         sender, second = wire.place(message)
         listed = yield from self.messages_recived_all(phone=sender, date_from=second, date_to=second)
         return [other for other in listed if other.id != message.id]

@@ -8,12 +8,14 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Self
 
 from airflow_messaging.exceptions import InvalidInput, ProtocolError, ServiceError, Shown, without_phone_numbers
-from airflow_messaging.messages import Draft, JsonDict, Receipt, Status
-from airflow_messaging.services.parsing import Reader, latest_reading
+from airflow_messaging.messages import Draft, JsonDict, Receipt, Status, in_order
+from airflow_messaging.services.parsing import Reader
+from airflow_messaging.services.sending import is_since, the_sent_one
 from airflow_messaging.services.serwersms_wire import STATUSES, items
 
 _NATIONAL_DIGITS = 9
 _COUNTRY = "48"
+_NOT_ACCEPTED = "places_not_accepted"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +107,7 @@ def recipients(answer: Reader, phone: str | Sequence[str]) -> tuple[Recipient, .
     :param phone: The number or numbers, as they were given.
     :return: One per number; none at all if the answer names nobody.
     """
-    listed = [phone] if isinstance(phone, str) else list(phone)
+    listed = [phone] if isinstance(phone, str) else in_order(phone)
     exact: dict[str, list[Reader]] = {}
     national: dict[str, list[Reader]] = {}
     for item in items(answer, "items"):
@@ -122,6 +124,32 @@ def recipients(answer: Reader, phone: str | Sequence[str]) -> tuple[Recipient, .
         return _recipient(number, found.pop(0) if len(found) > 1 else found[0])
 
     return tuple(result_of(number) for number in listed) if exact else ()
+
+
+def kept(receipt: Receipt, phone: Sequence[str]) -> JsonDict:
+    """Return the places, from 0, of recipients that were not accepted; nothing if all were.
+
+    :param receipt: The answer to a send, or what was found of it in reports.
+    :param phone: The numbers, as they were given.
+    """
+    people = recipients(Reader(receipt.service, "messages/send_sms", receipt.raw), phone)
+    places = [place for place, one in enumerate(people) if not one.accepted]
+    return {_NOT_ACCEPTED: places} if places else {}
+
+
+def remembered(receipt: Receipt, reported: Sequence[Recipient]) -> list[Recipient]:
+    """Return recipients, those without a report as an earlier try has known them.
+
+    :param receipt: What an earlier try has kept; any other changes nothing.
+    :param reported: What reports say of each recipient.
+    """
+    if receipt.raw.keys() - {_NOT_ACCEPTED}:
+        return list(reported)
+    failed = set(receipt.raw.get(_NOT_ACCEPTED, ()))
+    return [
+        one if one.status or place in failed else dataclasses.replace(one, status=receipt.status)
+        for place, one in enumerate(reported)
+    ]
 
 
 def receipt(
@@ -164,15 +192,19 @@ def receipt(
     )
 
 
-def found(reports: Sequence[Receipt], draft: Draft, *, since: datetime, zone: tzinfo, now: datetime) -> Receipt | None:
+def found(
+    service: str, reports: Sequence[Receipt], draft: Draft, *, since: datetime, zone: tzinfo, now: datetime
+) -> Receipt | None:
     """Return the receipt of a message that reports tell of.
 
+    :param service: Connection type of the service.
     :param reports: Reports with the message's ``unique_id``.
     :param draft: The message.
     :param since: Older messages are others: a task that is run anew uses its ids again. Aware.
     :param zone: The zone in which the service writes times.
     :param now: The present time by the service's clock.
     :return: None if none of them is this message, or it was refused.
+    :raises UnsupportedFeature: If one is, should the zone be mistaken.
     """
     numbers = {_national(number) for number in draft.to}
 
@@ -181,24 +213,28 @@ def found(reports: Sequence[Receipt], draft: Draft, *, since: datetime, zone: tz
         unique_id = _word(item, "unique_id")
         return unique_id == draft.message_id if unique_id else _national(_word(item, "phone")) in numbers
 
-    def is_older(item: Reader) -> bool:
-        queued = item.time("queued", zone) or item.time("sent", zone)
-        return queued is not None and latest_reading(queued, zone, now) < since.replace(microsecond=0)
+    def fits(item: Reader) -> bool | None:
+        queued, start = item.time("queued", zone, now) or item.time("sent", zone, now), since.replace(microsecond=0)
+        if queued is None:
+            return True
+        # What is scheduled bears that time, which we wrote in the same zone.
+        is_scheduled = draft.options.get("date") or _word(item, "status") == "saved"
+        return queued >= start if is_scheduled else is_since(queued, since=start, now=now)
 
     listed = [Reader(report.service, "messages/reports", report.raw) for report in reports]
-    same = [item for item in listed if is_same(item) and not is_older(item)]
-    out = [item for item in same if _word(item, "status") != "unsent"]
-    if not out:
+    same = [item for item in listed if is_same(item)]
+    out = the_sent_one(service, ((fits(item), item) for item in same if _word(item, "status") != "unsent"))
+    if out is None:
         return None
-    word = _word(out[0], "status")
+    word = _word(out, "status")
     return Receipt(
-        service=out[0].service,
-        id=out[0].identifier("id"),
+        service=service,
+        id=out.identifier("id"),
         status=Status.SCHEDULED if word == "saved" else STATUSES[word],
         # Earlier than the answer to the send would have said, and so surely not too late for whoever waits behind it.
         sent_at=since.astimezone(UTC),
-        scheduled_at=out[0].time("queued", zone) if word == "saved" else None,
-        raw={"items": [item.record for item in same]},
+        scheduled_at=out.time("queued", zone) if word == "saved" else None,
+        raw={"items": [item.record for item in same if fits(item)]},
     )
 
 

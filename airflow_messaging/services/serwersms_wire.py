@@ -9,11 +9,11 @@ from datetime import datetime, tzinfo
 from typing import TypeVar
 
 from airflow_messaging.exceptions import InvalidInput, ProtocolError, Shown
-from airflow_messaging.messages import Attachment, JsonDict, Message, Receipt, Status
+from airflow_messaging.messages import Attachment, JsonDict, Message, Receipt, Status, in_order
 from airflow_messaging.services.base import Call, require, without
 from airflow_messaging.services.http import JsonBody, Request
 from airflow_messaging.services.paging import Page
-from airflow_messaging.services.parsing import Reader, latest_reading
+from airflow_messaging.services.parsing import Reader
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ def numbers(phone: str | Sequence[str]) -> str | list[str]:
     :return: One text or a list of texts.
     :raises InvalidInput: If there are none or too many, or one is not a text.
     """
-    listed = [phone] if isinstance(phone, str) else list(phone)
+    listed = [phone] if isinstance(phone, str) else in_order(phone)
     good = all(isinstance(number, str) and number.strip() for number in listed)
     got = Shown(f"{len(listed)} numbers" if good else "an empty number, or one that is not a text")
     require(good and 0 < len(listed) <= MAX_NUMBERS, "phone", got, f"1 to {MAX_NUMBERS} numbers, each a text")
@@ -166,7 +166,6 @@ def items(parent: Reader, name: str) -> list[Reader]:
 def _message(item: Reader, zone: tzinfo, now: datetime) -> Message:
     attachments = items(item, "attachments")
     recipient = item.optional_identifier("to_number")
-    received_at = item.time("recived", zone)
     raw = {**item.record, "attachments": [without(file.record, "data") for file in attachments]}
     return Message(
         service=item.service,
@@ -175,7 +174,7 @@ def _message(item: Reader, zone: tzinfo, now: datetime) -> Message:
         recipients=(recipient,) if recipient else (),
         subject=item.text("title"),
         text=item.text("text"),
-        received_at=latest_reading(received_at, zone, now) if received_at else None,
+        received_at=item.time("recived", zone, now),
         in_reply_to=item.optional_identifier("message_id"),
         attachments=tuple(_attachment(file) for file in attachments),
         raw=raw if attachments else item.record,

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from airflow_messaging.messages import Message
 from airflow_messaging.services.base import Flow, Service
-from airflow_messaging.services.paging import oldest_first
+from airflow_messaging.services.paging import by_time
 from airflow_messaging.services.receiving import OVERLAP, Cursor
 
 MEMORY = 2 * OVERLAP
@@ -43,7 +43,7 @@ class InboxView:
     def messages(self) -> list[Message]:
         """Return what is in sight, oldest first."""
         if self._sorted is None:
-            self._sorted = oldest_first(self._known.values())
+            self._sorted = by_time(self._known.values())
         return self._sorted
 
     def question(self, service: Service, late: Iterable[Cursor]) -> Flow[list[Message]]:
@@ -53,14 +53,15 @@ class InboxView:
         :param late: Their cursors.
         :return: What :meth:`update` takes.
         """
-        starts = [cursor.window_start for cursor in late]
-        if self._begun and self._has_read_flag:
-            starts.append(self._asked)
-        elif self._begun:
-            if not starts:
-                self._forget()
+        starts = [cursor.not_ahead_of(service).window_start for cursor in late]
+        if self._begun:
+            present = min(service.now(), service.clock())
+            if not starts and not self._has_read_flag:
+                self._forget(present)
             # Those who came earlier wait for what is new, wherever those begin who have come since.
-            starts.append(self._next_start())
+            start = self._asked if self._has_read_flag else self._next_start(present)
+            is_ahead = start is not None and start > service.now()
+            starts.append(service.now() - OVERLAP if is_ahead else start)
         self._asked = None if None in starts else min((start for start in starts if start), default=None)
         listed: list[Message] = yield from service.received(
             self._asked, seen={} if self._has_read_flag else self._known, limit=None
@@ -82,7 +83,7 @@ class InboxView:
             self._cover(service)
         self._begun = True
         self._sorted = None
-        return oldest_first(fresh)
+        return by_time(fresh)
 
     def hold(self, service: Service) -> Flow[list[Message]]:
         """Wait on the open connection for what follows the last message listed."""
@@ -117,21 +118,22 @@ class InboxView:
         elif not self._begun or (self._covered is not None and self._asked < self._covered):
             self._covered = self._asked
 
-    def _next_start(self) -> datetime | None:
+    def _next_start(self, present: datetime) -> datetime | None:
         times = [message.received_at for message in self._known.values() if message.received_at is not None]
         if not times:
             return self._covered
-        start = max(times) - OVERLAP
+        start = min(max(times), present) - OVERLAP
         return start if self._covered is None else max(start, self._covered)
 
-    def _forget(self) -> None:
+    def _forget(self, present: datetime) -> None:
         """Let go of what lies far back; who begins there is asked for again."""
         times = sorted(message.received_at for message in self._known.values() if message.received_at is not None)
         if not times:
             return
-        horizon = times[-1] - MEMORY
+        newest = min(times[-1], present)
+        horizon = newest - MEMORY
         if len(times) > MOST_KNOWN:
-            horizon = max(horizon, min(times[-MOST_KNOWN], times[-1] - OVERLAP))
+            horizon = max(horizon, min(times[-MOST_KNOWN], newest - OVERLAP))
         if times[0] < horizon:
             self._known = {
                 id_: message

@@ -133,6 +133,8 @@ class AsyncTransport:
             response = await self._authenticated(call, request, sink)
             following = redirected(self.service, call, request, response)
             if following is None:
+                if len(response.body) > _SMALL_BODY:
+                    return await asyncio.to_thread(self.service.result, call, response)
                 return self.service.result(call, response)
             request = following
         raise ProtocolError(self.service.name, call.endpoint, f"more than {MAX_REDIRECTS} redirects")

@@ -46,6 +46,8 @@ class InboxTrigger(BaseEventTrigger):
     :param reader: Name under which the watcher keeps its place, in an Airflow Variable: letters, digits, ``_``, ``.``
         and ``-``. Each watcher on an inbox needs a name of its own. Where the service has a read flag, an inbox can
         have one watcher only: the first keeps it.
+    :param asset: Name of the asset whose events it makes: where an inbox can have one watcher only, another asset's is
+        refused although its reader has the same name.
     :param after: Where a new reader begins. Default: with everything unread where the service has a read flag, and
         otherwise now. Also ``"earliest"``, a time as ISO 8601 text, or the JSON of a message, a receipt or a cursor.
     :param sender: Only messages from this sender, in the service's own form. A sender can be forged.
@@ -70,6 +72,7 @@ class InboxTrigger(BaseEventTrigger):
         *,
         conn_id: str,
         reader: str,
+        asset: str | None = None,
         after: Any = None,
         sender: str | None = None,
         contains: str | None = None,
@@ -86,6 +89,7 @@ class InboxTrigger(BaseEventTrigger):
         super().__init__()  # type: ignore[no-untyped-call]
         self.conn_id = conn_id
         self.reader = reader
+        self.asset = asset
         self.after = after
         self.sender = sender
         self.contains = contains
@@ -105,6 +109,7 @@ class InboxTrigger(BaseEventTrigger):
         return {
             "conn_id": self.conn_id,
             "reader": self.reader,
+            "asset": self.asset,
             "after": self.after,
             "sender": self.sender,
             "contains": self.contains,
@@ -161,10 +166,10 @@ class InboxTrigger(BaseEventTrigger):
 
     def _refuse_what_cannot_be(self) -> None:
         from airflow_messaging.exceptions import InvalidInput, Shown
-        from airflow_messaging.readers import variable_name
+        from airflow_messaging.readers import place_of
         from airflow_messaging.services.parsing import whole_number
 
-        variable_name(self.conn_id, self.reader)
+        place_of(self.conn_id, self.reader)
         whole_number("max_messages", self.max_messages, 1)
         for name in ("poke_interval", "gather", "flush_after"):
             value = getattr(self, name)

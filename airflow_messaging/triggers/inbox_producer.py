@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -12,7 +13,12 @@ from airflow_messaging.exceptions import MessagingError
 from airflow_messaging.triggers.inbox_reader import InboxReader
 
 PAUSE_S = 5.0
-"""Airflow starts a watcher that failed again at once: without a pause that would never end."""
+"""Airflow starts a watcher that failed again at once, and each time its messages come again, with runs of DAGs."""
+
+LONGEST_PAUSE_S = 600.0
+
+_refused: Counter[tuple[str, str]] = Counter()
+"""How often in a row a reader's acknowledgements failed; each time Airflow makes a new producer."""
 
 
 class InboxProducer(SharedStreamProducer):
@@ -25,6 +31,7 @@ class InboxProducer(SharedStreamProducer):
 
     def __init__(self, arguments: dict[str, Any]) -> None:
         self._reader = InboxReader(**arguments)
+        self._name = self._reader.conn_id, self._reader.reader
 
     async def open_stream(self) -> AsyncIterator[tuple[Any, Any]]:
         """Yield events for ever, each with what it takes to acknowledge it."""
@@ -35,7 +42,7 @@ class InboxProducer(SharedStreamProducer):
         """Acknowledge those events, from the first on, that are stored.
 
         :raises MessagingError: If one is not, or the service refuses: Airflow then begins again, and what is not
-            acknowledged comes again.
+            acknowledged comes again. Before that there is a pause, twice as long each time in a row.
         """
         stored = []
         for item in batch:
@@ -48,8 +55,11 @@ class InboxProducer(SharedStreamProducer):
             if len(stored) < len(batch):
                 raise MessagingError("an event was not stored: its messages will come again")
         except Exception:
-            await asyncio.sleep(PAUSE_S)
+            pause = PAUSE_S * 2.0 ** min(_refused[self._name], 10)
+            _refused[self._name] += 1
+            await asyncio.sleep(min(pause, LONGEST_PAUSE_S))
             raise
+        _refused.pop(self._name, None)
 
     async def aclose(self) -> None:
         """Leave the inbox."""

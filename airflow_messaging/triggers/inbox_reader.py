@@ -4,38 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import hashlib
-import json
 import logging
 import math
 import time
 import weakref
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow_messaging import readers
 from airflow_messaging.exceptions import MessagingError, is_passing
 from airflow_messaging.messages import JsonDict, Message
 from airflow_messaging.services.base import Service
 from airflow_messaging.services.receiving import OVERLAP, Cursor, start
-from airflow_messaging.services.selecting import Selection
-from airflow_messaging.threads import in_thread
-from airflow_messaging.triggers import shared
-from airflow_messaging.triggers.carrying import pack
+from airflow_messaging.services.selecting import Selection, Wanted
+from airflow_messaging.triggers import inbox_messages, inbox_places, shared
 from airflow_messaging.triggers.failures import as_messaging_error, pause_after, until_it_passes
 from airflow_messaging.triggers.inbox_flight import Burst, Flight
+from airflow_messaging.triggers.shared_client import AccountChanged
 
 if TYPE_CHECKING:
     from airflow_messaging.hooks.base import MessagingHook
 
 log = logging.getLogger(__name__)
 
-MOST_BYTES = 64 * 1024
-"""An event takes no further message once its JSON is as long."""
+COMES_AGAIN_S = 60.0
+"""So long is left out what could not be acknowledged, where nobody else sees to its coming again."""
 
-CLAIM_SETTLES_S = 2.0
-"""Two watchers that claim an inbox at the same moment look again after so long: the later claim stands."""
+WELL_AFTER_S = 60.0
+"""A watcher that failed only after so long had been well meanwhile, even if no message came."""
 
 _reading: weakref.WeakValueDictionary[tuple[str, str], InboxReader] = weakref.WeakValueDictionary()
 
@@ -48,12 +44,14 @@ class Receipt:
     :param cursor: The cursor that has them behind it.
     :param has_tail: Whether a burst was going on when it was made, so that its end must not be forgotten.
     :param marked: Whether they have been marked read before, and are kept until they are handed over.
+    :param partial: Ids of those of which nobody has everything that the service gives out only while they are unread.
     """
 
     messages: list[Message]
     cursor: Cursor
     has_tail: bool
     marked: bool = False
+    partial: frozenset[str] = frozenset()
 
 
 class InboxReader:
@@ -67,15 +65,19 @@ class InboxReader:
     def __init__(self, *, conn_id: str, reader: str, **options: Any) -> None:
         self.conn_id = conn_id
         self.reader = reader
+        self._places = inbox_places.places(conn_id, reader)
+        self._asset: str | None = options["asset"]
         self._after = options["after"]
         self._poke_interval: float = options["poke_interval"]
         self._gather: float = options["gather"]
         self._max_messages: int = options["max_messages"]
         self._spool: str | None = options["spool"]
         self._selection = Selection(**{field.name: options[field.name] for field in dataclasses.fields(Selection)})
+        self._wanted: Wanted | None = None
         self._waiter: shared.Waiter | None = None
         self._waiting: asyncio.Future[list[Message]] | None = None
         self._stirred = asyncio.Event()
+        self._has_to_ask_anew = False
         self._flight = Flight()
         self._burst = Burst(options["flush_after"])
         self._marked: dict[str, Message] = {}
@@ -92,15 +94,21 @@ class InboxReader:
         failures = 0
         try:
             while True:
+                tried_at = time.monotonic()
                 try:
                     self._waiter = await self._open()
                     async for item in self._events(self._waiter):
                         failures = 0
                         yield item
+                except AccountChanged:
+                    # What is under way belongs to the account before: Airflow begins anew with nothing in flight.
+                    raise
                 except Exception as error:
-                    failures += 1
+                    was_well = time.monotonic() - tried_at > WELL_AFTER_S
+                    failures = 1 if was_well else failures + 1
                     problem = as_messaging_error(error)
-                    log.error("%s cannot be watched now, it is tried again: %s", self.conn_id, problem)
+                    if failures == 1:
+                        log.error("%s cannot be watched now, it is tried again: %s", self.conn_id, problem)
                     self._leave()
                     await asyncio.sleep(pause_after(failures, 5.0, problem))
         finally:
@@ -127,8 +135,13 @@ class InboxReader:
         await asyncio.sleep(seconds)
         try:
             await self.settle([receipt])
-        except MessagingError as error:
-            log.error("%s: messages could not be acknowledged and will come again: %s", self.conn_id, error)
+        except Exception as error:
+            problem = as_messaging_error(error)
+            log.error("%s: messages could not be acknowledged and will come again: %s", self.conn_id, problem)
+            self._flight.lands(receipt.messages, stale_s=COMES_AGAIN_S)
+            await asyncio.sleep(COMES_AGAIN_S)
+            self._has_to_ask_anew = True
+            self._stirred.set()
 
     def close(self) -> None:
         """Leave the inbox."""
@@ -152,38 +165,25 @@ class InboxReader:
                 "repeats": [],
             }
             if self._service.has_read_flag:
-                await self._claim()
+                holder = inbox_places.Holder(self.reader, self.conn_id, self._asset)
+                await inbox_places.claim(self._service.name, account, holder)
             self._cursor = await self._place(client)
             self._placed = True
-            kept = await _load(self._name_of_marked) or []
+            kept = await inbox_places.load(self._places.marked) or []
             self._marked = {message.id: message for message in map(Message.from_dict, kept)}
             self._to_hand_over = list(self._marked.values())
-            if not self._tail_remembered and await _load(self._name_of_tail):
+            if not self._tail_remembered and await inbox_places.load(self._places.tail):
                 self._tail_remembered = True
                 self._burst.resume()
-            wanted = self._selection.wanted()
+            wanted = self._wanted = self._wanted or inbox_messages.lenient(self._selection, self.conn_id)
             return shared.join(self.conn_id, self._cursor, poll_interval=self._poke_interval, wanted=wanted, limit=None)
         finally:
             client.leave()
 
-    async def _claim(self) -> None:
-        """Make sure that no other watcher empties the same inbox: each would get only a part of its messages."""
-        name = f"airflow_messaging.watcher.{self.conn_id}"
-        holder = await _load(name)
-        if holder is None:
-            await _save(name, self.reader, "The reader whose watcher marks this connection's messages read")
-            await asyncio.sleep(CLAIM_SETTLES_S)
-            holder = await _load(name)
-        if holder != self.reader:
-            raise MessagingError(
-                f"the inbox of '{self.conn_id}' is watched by reader '{holder}', and what one watcher marks read comes "
-                f"to no other: watch it once, or delete the variable {name} if that watcher is gone"
-            )
-
     async def _place(self, client: shared.Waiter) -> Cursor:
         if self._placed:
             return self._cursor
-        kept = await _load(self._name)
+        kept = await inbox_places.load(self._places.cursor)
         if kept is not None:
             return Cursor.from_dict(kept)
         now = datetime.now(UTC)
@@ -196,18 +196,6 @@ class InboxReader:
             cursor = Cursor(floor=now.replace(microsecond=0) - OVERLAP)
         await self._save_cursor(cursor)
         return cursor
-
-    @property
-    def _name(self) -> str:
-        return readers.variable_name(self.conn_id, self.reader)
-
-    @property
-    def _name_of_marked(self) -> str:
-        return f"{self._name}.marked"
-
-    @property
-    def _name_of_tail(self) -> str:
-        return f"{self._name}.tail"
 
     # -- from messages to events ------------------------------------------------------------------------------------
 
@@ -228,6 +216,9 @@ class InboxReader:
 
     async def _next(self, waiter: shared.Waiter, seconds: float | None, *, beyond: list[Message]) -> list[Message]:
         """Return what comes next; nothing if the time is over, or something else is to be done."""
+        if self._has_to_ask_anew:
+            self._has_to_ask_anew = False
+            await self._stop_waiting()
         if self._waiting is None:
             if self._service.has_read_flag:
                 # Time says nothing about what is unread; what is in flight or about to be is left out.
@@ -246,6 +237,12 @@ class InboxReader:
         came, self._waiting = self._waiting, None
         return came.result()
 
+    async def _stop_waiting(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.cancel()
+            await asyncio.wait([self._waiting])
+            self._waiting = None
+
     async def _handed_over(
         self, waiter: shared.Waiter, messages: list[Message], *, marked: bool = False
     ) -> AsyncIterator[tuple[JsonDict, Receipt]]:
@@ -253,16 +250,19 @@ class InboxReader:
         spool = None if marked else self._spool
         for begin in range(0, len(messages), self._max_messages):
             part = messages[begin : begin + self._max_messages]
-            packed = await pack(part, waiter, spool=spool)
-            for pairs in _parts(zip(packed, part, strict=True)):
+            packed = [
+                await inbox_messages.packed(message, waiter, spool=spool, conn_id=self.conn_id) for message in part
+            ]
+            for pairs in inbox_messages.parts(zip(packed, part, strict=True)):
                 await self._flight.room()
                 together = [message for _, message in pairs]
                 if not (marked or self._service.has_read_flag):
-                    self._cursor = self._cursor.past(together)
+                    self._cursor = self._cursor.past(together, self._service)
                 self._flight.takes_off(together)
                 self._burst.add(together)
                 payload = {**self._head, "messages": [carried for carried, _ in pairs]}
-                yield payload, Receipt(together, self._cursor, has_tail=self._burst.has_tail, marked=marked)
+                partial = inbox_messages.partial(pairs, self._service)
+                yield payload, Receipt(together, self._cursor, self._burst.has_tail, marked, partial)
 
     # -- acknowledging ----------------------------------------------------------------------------------------------
 
@@ -275,34 +275,36 @@ class InboxReader:
         if not messages:
             return
         if self._service.has_read_flag:
-            await self._mark_read(messages)
+            await self._mark_read(messages, frozenset().union(*(receipt.partial for receipt in receipts)))
         else:
             await self._save_cursor(receipts[-1].cursor)
             self._flight.lands(messages)
 
     async def _remember_tail(self, has_tail: bool) -> None:
         if has_tail is not self._tail_remembered:
-            await _save(self._name_of_tail, has_tail, "Whether a burst of messages has to be followed by an event")
+            said = "Whether a burst of messages has to be followed by an event"
+            await inbox_places.save(self._places.tail, has_tail, said)
             self._tail_remembered = has_tail
 
-    async def _mark_read(self, messages: list[Message]) -> None:
-        if self._waiter is None:
+    async def _mark_read(self, messages: list[Message], partial: frozenset[str]) -> None:
+        waiter = self._waiter
+        if waiter is None:
             raise MessagingError("the inbox has been left")
-        # Attachments that are with nobody yet would be lost where the service gives out no more what is read.
-        whole = self._service.keeps_read or self._spool is not None
-        ready = [message for message in messages if whole or not message.attachments]
-        unready = [message for message in messages if not whole and message.attachments]
-        extra: list[Message] = await self._waiter.run(lambda service: service.mark_read(ready))
-        known = self._flight.ids()
-        await self._keep_marked([message for message in extra if message.id not in known])
+        ready = [message for message in messages if message.id not in partial]
+        unready = [message for message in messages if message.id in partial]
+        # The answer to marking may be lost, or a stop may come before it: what it would bring is kept before.
+        await self._keep_marked(await waiter.run(lambda service: inbox_messages.read_along(service, ready)))
+        await self._keep_marked(await waiter.run(lambda service: service.mark_read(ready)))
         self._flight.lands(ready)
         self._flight.lands(unready, stale_s=math.inf)
 
-    async def _keep_marked(self, messages: list[Message]) -> None:
-        """Keep what was marked read along with others: nobody will get it from the service again."""
+    async def _keep_marked(self, handed_out: list[Message]) -> None:
+        """Keep what is marked read along with others: nobody will get it from the service again."""
+        known = self._flight.ids()
+        messages = [message for message in handed_out if message.id not in known]
         if not messages:
             return
-        log.warning("%s: %d more messages came while others were marked read", self.conn_id, len(messages))
+        log.warning("%s: %d more messages are marked read along with others", self.conn_id, len(messages))
         self._marked |= {message.id: message for message in messages}
         self._flight.takes_off(messages)
         failures = 0
@@ -323,14 +325,16 @@ class InboxReader:
     async def _saved_marked(self) -> bool:
         value = [message.to_dict() for message in self._marked.values()]
         try:
-            await _save(self._name_of_marked, value, "Messages marked read that Airflow has not stored yet")
+            said = "Messages marked read that Airflow has not stored yet"
+            await inbox_places.save(self._places.marked, value, said)
         except Exception as error:
             log.error("%s: messages cannot be kept: %s", self.conn_id, type(error).__name__)
             return False
         return True
 
     async def _save_cursor(self, cursor: Cursor) -> None:
-        await _save(self._name, cursor.to_dict(), f"How far the watcher '{self.reader}' has come")
+        said = f"How far the watcher '{self.reader}' has come"
+        await inbox_places.save(self._places.cursor, cursor.to_dict(), said)
 
     def _leave(self) -> None:
         if self._waiting is not None:
@@ -341,29 +345,5 @@ class InboxReader:
             self._waiter = None
 
 
-async def _load(name: str) -> Any:
-    return await in_thread(readers.load_variable, name)
-
-
-async def _save(name: str, value: Any, description: str) -> None:
-    await in_thread(readers.save_variable, name, value, description)
-
-
 async def _service_and_account(hook: MessagingHook[Any]) -> tuple[Service, str]:
-    """Return the service, and what tells its account from others; not the account's name, which events would show."""
-    account = json.dumps([hook.service.name, hook.settings.base_url, hook.settings.login])
-    return hook.service, hashlib.sha256(account.encode()).hexdigest()[:16]
-
-
-def _parts(pairs: Iterable[tuple[JsonDict, Message]]) -> Iterator[list[tuple[JsonDict, Message]]]:
-    part: list[tuple[JsonDict, Message]] = []
-    size = 0
-    for carried, message in pairs:
-        length = len(json.dumps(carried))
-        if part and size + length > MOST_BYTES:
-            yield part
-            part, size = [], 0
-        part.append((carried, message))
-        size += length
-    if part:
-        yield part
+    return hook.service, inbox_places.account_of(hook.service.name, hook.settings.base_url, hook.settings.login)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -183,7 +184,14 @@ class NextMessageTrigger(WaitTrigger):
         }
 
     async def wait(self) -> dict[str, Any]:
-        """Join the wait on the connection's inbox, and leave it with the messages."""
+        """Wait for messages; where the connection is changed to another account, begin there anew."""
+        from airflow_messaging.triggers.shared_client import AccountChanged
+
+        while True:
+            with contextlib.suppress(AccountChanged):
+                return await self._found()
+
+    async def _found(self) -> dict[str, Any]:
         from airflow_messaging.services.receiving import Cursor
         from airflow_messaging.services.selecting import Selection
         from airflow_messaging.triggers import shared

@@ -13,12 +13,12 @@ import math
 import weakref
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from importlib import import_module
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_messaging.exceptions import AuthenticationFailed, MessagingError, is_passing
 from airflow_messaging.triggers.failures import as_messaging_error, pause_after
+from airflow_messaging.triggers.shared_client import SharedClient
 
 if TYPE_CHECKING:
     from airflow_messaging.messages import Message
@@ -106,7 +106,7 @@ class Waiter:
             messages = await self._future
         finally:
             self._future = None
-        self.cursor = self.cursor.past(messages)
+        self.cursor = self.cursor.past(messages, self._inbox.service)
         return messages
 
     async def run(self, make_work: Callable[[Any], Any]) -> Any:
@@ -123,7 +123,7 @@ class Waiter:
         :param action: Takes the hook and returns what is to be awaited.
         :return: What that brings.
         """
-        return await self._inbox.use(action)
+        return await self._inbox.client.use(action)
 
     def leave(self) -> None:
         """Leave; the last one closes everything."""
@@ -149,7 +149,7 @@ class Waiter:
 
     def _wanted_of(self, messages: Iterable[Message]) -> Iterator[Message]:
         # Others may have been looking further back, where this waiter's cursor no longer knows what it has had.
-        seen, start = self.cursor.seen, self.cursor.window_start
+        seen, start = self.cursor.seen, self.cursor.not_ahead_of(self._inbox.service).window_start
         for message in messages:
             early = start is not None and message.received_at is not None and message.received_at < start
             if not early and message.id not in seen and (self.wanted is None or self.wanted(message)):
@@ -172,18 +172,19 @@ class SharedInbox:
         self._nap: asyncio.Future[None] | None = None
         self._hold_limit: asyncio.Timeout | None = None
         self._refused = 0
-        self._opened: asyncio.Event | None = None
-        self._hook: Any = None
-        self._error: MessagingError | None = None
         self._task: asyncio.Task[None] | None = None
         self._view: Any = None
         self._begun = False
+        self.client = SharedClient(conn_id)
+        self.service: Any = None
 
     def join(self, waiter: Waiter) -> Waiter:
         """Take a waiter in."""
         self._waiters[waiter] = None
+        if self.client.doubt():
+            self._interrupt()
         if waiter.poll_interval < self._interval():
-            if self._interval() == NEVER:
+            if self._begun and self._interval() == NEVER:
                 # Nobody was reading: what is known is old.
                 self._call()
             self._stir()
@@ -205,27 +206,18 @@ class SharedInbox:
 
     def serve(self, waiter: Waiter) -> None:
         """Offer a waiter what is known, where that is enough for its cursor, or else ask the service for it."""
-        if self._error is not None:
-            waiter.fail(self._error)
-        elif waiter.begin is None and self._view is not None and self._view.covers(waiter.cursor):
+        if self.client.error is not None:
+            waiter.fail(self.client.error)
+        elif self._is_known_to(waiter):
             waiter.offer(self._view.messages())
         else:
             self._late[waiter] = None
             self._call()
 
-    async def use(self, action: Callable[[Any], Awaitable[T]]) -> T:
-        """Do something with this inbox's hook, once it is open."""
-        while self._hook is None and self._error is None:
-            self._opened = self._opened or asyncio.Event()
-            await self._opened.wait()
-        if self._error is not None:
-            raise self._error
-        return await action(self._hook)
-
-    def _tell_users(self) -> None:
-        if self._opened is not None:
-            self._opened.set()
-            self._opened = None
+    def _is_known_to(self, waiter: Waiter) -> bool:
+        if waiter.begin is not None or self._view is None or self.client.is_doubted:
+            return False
+        return bool(self._view.covers(waiter.cursor))
 
     def _close(self) -> None:
         if self._registry.get(self._conn_id) is self:
@@ -235,17 +227,13 @@ class SharedInbox:
 
     async def _run(self) -> None:
         try:
-            # The first import of the HTTP libraries takes a while: it must not hold up the event loop.
-            registry = await asyncio.to_thread(import_module, "airflow_messaging.hooks.registry")
             while True:
                 try:
-                    async with await registry.async_hook_for(self._conn_id) as hook:
-                        self._hook = hook
-                        self._tell_users()
+                    async with self.client.opened() as hook:
                         await self._read_with(hook)
+                    self._begin_again()
                 except AuthenticationFailed as error:
                     # The connection may have been changed meanwhile: it is looked up again, but not for ever.
-                    self._hook = None
                     self._refused += 1
                     if self._refused >= AUTHENTICATION_TRIES:
                         raise
@@ -253,9 +241,14 @@ class SharedInbox:
         except Exception as error:
             self._end(as_messaging_error(error))
 
+    def _begin_again(self) -> None:
+        """Forget what was read over a connection that has been changed."""
+        self._view = None
+        self._begun = False
+        self._late = {waiter: None for waiter in self._waiters if waiter.poll_interval < NEVER}
+
     def _end(self, error: MessagingError) -> None:
-        self._error = error
-        self._tell_users()
+        self.client.end(error)
         if self._registry.get(self._conn_id) is self:
             del self._registry[self._conn_id]
         for waiter in list(self._waiters):
@@ -264,12 +257,15 @@ class SharedInbox:
     async def _read_with(self, hook: Any) -> None:
         from airflow_messaging.services.view import InboxView
 
+        self.service = hook.service
         self._view = self._view or InboxView(has_read_flag=hook.service.has_read_flag)
         failures = 0
         while True:
-            if not self._late and (not self._begun or self._interval() == NEVER):
-                while not self._called:
-                    await self._rest()
+            await self.client.look()
+            while not self._has_work():
+                await self._rest(NEVER)
+            if self.client.outdated:
+                return
             self._called = False
             late, self._late = self._late, {}
             began = asyncio.get_running_loop().time()
@@ -285,20 +281,27 @@ class SharedInbox:
                 failures += 1
                 if failures == 1:
                     log.warning("%s cannot be asked now, the wait goes on: %s", self._conn_id, error)
-                await asyncio.sleep(pause_after(failures, self._interval(), error))
+                await self._sit_out(pause_after(failures, self._interval(), error))
                 continue
             if failures:
                 log.info("%s answers again", self._conn_id)
             failures = self._refused = 0
-            self._begun = True
             await self._hand_out(fresh, late)
             await self._pause(began, at_once=can_hold and bool(fresh or late))
+
+    def _has_work(self) -> bool:
+        reads = self._begun and self._interval() != NEVER
+        return bool(reads or self._late or self._called or self.client.outdated)
 
     async def _ask(self, hook: Any, late: dict[Waiter, None]) -> list[Message]:
         await self._begin(hook, [waiter for waiter in late if waiter.begin is not None])
         late = {waiter: None for waiter in late if waiter.begin is None}
+        if not (late or self._begun):
+            # Without a beginning the question would be for the whole inbox.
+            return []
         listed = await hook.arun(self._view.question(hook.service, [waiter.cursor for waiter in late]))
         fresh: list[Message] = self._view.update(hook.service, listed)
+        self._begun = True
         return fresh
 
     async def _hold(self, hook: Any) -> list[Message]:
@@ -341,11 +344,18 @@ class SharedInbox:
             state = advance(flow, answers[key])
         return state.value
 
-    async def _rest(self, seconds: float | None = None) -> None:
+    async def _rest(self, seconds: float) -> None:
         self._nap = asyncio.get_running_loop().create_future()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(min(seconds, self.client.next_look_in())):
                 await self._nap
+        await self.client.look()
+
+    async def _sit_out(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while (left := until - loop.time()) > 0 and not self.client.outdated:
+            await self._rest(left)
 
     def _stir(self) -> None:
         if self._nap is not None and not self._nap.done():
@@ -353,6 +363,9 @@ class SharedInbox:
 
     def _call(self) -> None:
         self._called = True
+        self._interrupt()
+
+    def _interrupt(self) -> None:
         self._stir()
         if self._hold_limit is not None and not self._hold_limit.expired():
             self._hold_limit.reschedule(0.0)
@@ -374,7 +387,7 @@ class SharedInbox:
 
     async def _pause(self, began: float, *, at_once: bool) -> None:
         await asyncio.sleep(SHORTEST_PAUSE_S)
-        while not at_once and not self._called:
+        while not (at_once or self._called or self.client.outdated):
             left = began + self._interval() - asyncio.get_running_loop().time()
             if left <= 0:
                 return

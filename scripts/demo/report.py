@@ -115,7 +115,7 @@ def went_through(
     groups: dict[str, dict[str, int]] = {}
     for task in tasks:
         group = groups.setdefault(service_of(task, services, hints) or "no service", {})
-        name = f"{task['task_id']} skipped" if task["state"] == "skipped" else task["task_id"]
+        name = f"{task['task_id']} skipped" if task.get("state") == "skipped" else task["task_id"]
         group[name] = group.get(name, 0) + 1
     parts = []
     for service in [*groups, *(service for service in messages if service not in groups)]:

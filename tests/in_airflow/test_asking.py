@@ -102,7 +102,7 @@ class TestTheReply:
         event = asyncio.run(fire(deferred.trigger))
         assert resume(question("liquidfiles"), deferred, event, context)["id"] == right
 
-    @pytest.mark.parametrize("text", ["{{ 7 * 6 }}", "{% raw %}", "__import__('os')", "%(x)s {0} {code}", "\x00\x1b["])
+    @pytest.mark.parametrize("text", ["{{ 7 * 6 }}", "{% raw %}", "__import__('os')", "%(x)s {0} {code}", "\x01\x1b["])
     def test_is_never_a_template(self, text: str, silent: RunningSandbox) -> None:
         context = context_of()
         deferred = asked(question("liquidfiles", to="quiet@peer.example"), context)

@@ -1,9 +1,7 @@
 """A watcher, with Airflow's own shared streams and the sandbox: acknowledged is what is stored, and nothing else."""
 
 import asyncio
-import contextlib
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -12,11 +10,11 @@ from hypothesis import strategies as st
 
 from airflow_messaging.exceptions import InvalidInput
 from airflow_messaging.sandbox import RunningSandbox
-from airflow_messaging.triggers import inbox_flight, inbox_reader
+from airflow_messaging.triggers import inbox_flight
 from airflow_messaging.triggers.inbox import InboxEvent, InboxTrigger
 
 from .harness import SERVICES, as_json, as_stored
-from .watching import CURSOR, READ_FLAG, inbound, unread, until, watch
+from .watching import CURSOR, READ_FLAG, hurry, inbound, running, unread, until, watch
 
 pytestmark = pytest.mark.newest
 
@@ -42,62 +40,9 @@ triggers = st.builds(
 )
 
 
-class Triggerer:
-    """What Airflow's triggerer does with a watcher, and its database."""
-
-    def __init__(self, trigger: InboxTrigger, *, storing: bool = True) -> None:
-        from airflow.triggers.shared_stream import SharedStreamManager
-
-        self.stored: list[dict[str, Any]] = []
-        self.errors: list[Exception] = []
-        self.storing = storing
-        self._trigger = trigger
-        self._streams = SharedStreamManager()
-        self._task = asyncio.ensure_future(self._run())
-
-    @property
-    def ids(self) -> list[str]:
-        return [message["id"] for payload in self.stored for message in payload["messages"]]
-
-    async def _run(self) -> None:
-        key = self._trigger.shared_stream_key()
-        while True:
-            stream = self._streams.subscribe(trigger_id=1, trigger=self._trigger, key=key)
-            try:
-                async for event in self._trigger.filter_shared_stream(stream):
-                    seq = self._streams.bind_pending_event(trigger_id=1, key=key)
-                    if self.storing and seq is not None:
-                        self.stored.append(json.loads(json.dumps(event.payload)))
-                        asyncio.get_running_loop().call_later(0.05, self._streams.confirm_persisted, [seq])
-            except Exception as error:
-                self.errors.append(error)
-            finally:
-                await self._streams.unsubscribe(1, key)
-
-    async def kill(self) -> None:
-        """End without storing or acknowledging anything more."""
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
-        await self._streams.stop_all()
-
-
-@contextlib.asynccontextmanager
-async def running(trigger: InboxTrigger, **options: Any) -> AsyncIterator[Triggerer]:
-    triggerer = Triggerer(trigger, **options)
-    try:
-        yield triggerer
-    finally:
-        await triggerer.kill()
-
-
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, short_backoff: None) -> None:
-    from airflow_messaging.triggers import inbox_producer
-
-    monkeypatch.setattr(inbox_reader, "CLAIM_SETTLES_S", 0.05)
-    monkeypatch.setattr(inbox_reader, "pause_after", lambda *_: 0.1)
-    monkeypatch.setattr(inbox_producer, "PAUSE_S", 0.05)
+    hurry(monkeypatch)
 
 
 class TestSerializing:
@@ -211,11 +156,11 @@ class TestDelivery:
         async with running(watch("serwersms", contains="order")) as triggerer:
             await until(lambda: len(triggerer.ids) == 1)
             triggerer.storing = False
-            await until(lambda: along in variables.get("airflow_messaging.reader.serwersms_default.orders.marked", ""))
+            await until(lambda: along in variables.get("airflow_messaging.watch_marked.serwersms_default:orders", ""))
         async with running(watch("serwersms", contains="order")) as triggerer:
             await until(lambda: triggerer.ids == [along])
             await asyncio.sleep(0.3)
-        assert json.loads(variables["airflow_messaging.reader.serwersms_default.orders.marked"]) == []
+        assert json.loads(variables["airflow_messaging.watch_marked.serwersms_default:orders"]) == []
 
     async def test_an_attachment_that_nobody_has_keeps_a_message_unread(self, sandbox: RunningSandbox) -> None:
         attachment = {"filename": "a.jpg", "content_base64": "AAAA", "content_type": "image/jpeg"}

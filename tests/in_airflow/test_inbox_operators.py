@@ -75,7 +75,7 @@ class TestMarkingRead:
         assert variables == {}
         answer = run(MarkMessagesReadOperator, conn_id=conn_id, messages=[message], reader="{{ 'mine' }}")
         assert answer == {"acknowledged": [message["id"]], "also_received": []}
-        cursor = variables[f"airflow_messaging.reader.{conn_id}.mine"]
+        cursor = variables[f"airflow_messaging.reader.{conn_id}:mine"]
         assert waiting(service, after=json.loads(cursor)) == []
 
     def test_serwersms_hands_out_what_came_in_the_same_second(self, sandbox: RunningSandbox) -> None:

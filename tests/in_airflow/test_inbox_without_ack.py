@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_messaging.sandbox import RunningSandbox
-from airflow_messaging.triggers import inbox, inbox_reader
+from airflow_messaging.triggers import inbox, inbox_places
 
 from .harness import SERVICES
 from .watching import READ_FLAG, inbound, unread, watch
@@ -15,7 +15,7 @@ from .watching import READ_FLAG, inbound, unread, watch
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inbox_reader, "CLAIM_SETTLES_S", 0.05)
+    monkeypatch.setattr(inbox_places, "CLAIM_SETTLES_S", 0.05)
     monkeypatch.setattr(inbox, "STORED_AFTER_S", 0.3)
 
 
@@ -41,7 +41,7 @@ async def test_it_acknowledges_some_time_after_the_event(
     if service in READ_FLAG:
         assert sent not in await unread(sandbox, service)
     else:
-        assert sent in variables[f"airflow_messaging.reader.{service}_default.orders"]
+        assert sent in variables[f"airflow_messaging.watch.{service}_default:orders"]
 
 
 @pytest.mark.usefixtures("connections", "variables")

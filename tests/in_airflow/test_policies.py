@@ -72,10 +72,14 @@ class TestDecisions:
         assert type(error).__name__ in decision.reason
 
     def test_what_may_have_been_sent_is_tried_again_only_by_those_who_look_first(self) -> None:
-        error = DeliveryUnknown("sendhub", "messages", "ReadTimeout")
-        assert decide(error).action.value == "fail"
-        assert decide(error, MessagingOperator(task_id="a", conn_id="b")).action.value == "fail"
-        assert decide(error, SendHubSendMessageOperator(task_id="a", text="b")).action.value == "default"
+        overloaded = Overloaded("sendhub", "messages", status=503, retry_after=40)
+        overloaded.may_have_arrived = True
+        asked_to_wait = DeliveryUnknown("sendhub", "messages", "Overloaded", retry_after=40)
+        unknown = DeliveryUnknown("sendhub", "messages", "ReadTimeout")
+        for error, then in ((overloaded, "retry"), (asked_to_wait, "retry"), (unknown, "default")):
+            assert decide(error).action.value == "fail"
+            assert decide(error, MessagingOperator(task_id="a", conn_id="b")).action.value == "fail"
+            assert decide(error, SendHubSendMessageOperator(task_id="a", text="b")).action.value == then
 
     @pytest.mark.parametrize(
         "error",

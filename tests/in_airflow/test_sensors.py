@@ -225,7 +225,7 @@ class TestReader:
         assert look_once("mdi", run, reader="a") is None
         assert look_once("mdi", run, reader="b")["id"] == only
         kept = {name for name in variables if name.startswith("airflow_messaging.reader.")}
-        assert kept == {f"airflow_messaging.reader.mdi_default.{name}" for name in "ab"}
+        assert kept == {f"airflow_messaging.reader.mdi_default:{name}" for name in "ab"}
         assert readers.load("mdi_default", "c") is None
 
     def test_a_message_given_by_its_id(self, sandbox: RunningSandbox) -> None:
@@ -252,7 +252,7 @@ class TestReader:
             look_once("mdi", reader=name)
 
     def test_a_damaged_place_is_refused(self, sandbox: RunningSandbox, variables: dict[str, str]) -> None:
-        variables["airflow_messaging.reader.mdi_default.r"] = '{"floor": "yesterday"}'
+        variables["airflow_messaging.reader.mdi_default:r"] = '{"floor": "yesterday"}'
         with pytest.raises(InvalidInput, match="cursor"):
             look_once("mdi", reader="r")
 

@@ -160,7 +160,7 @@ def run_with_fault_at(sandbox: RunningSandbox, before: int, fault: dict[str, Any
     """Run, and let a request after ``before`` good ones go wrong once."""
     from airflow_messaging.operators import once
 
-    real, number = once.send_once, iter(range(1000))
+    real, number = once.Sending.run, iter(range(1000))
 
     def counting(*args: Any, **kwargs: Any) -> Any:
         if next(number) == before:
@@ -168,7 +168,7 @@ def run_with_fault_at(sandbox: RunningSandbox, before: int, fault: dict[str, Any
         return real(*args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(once, "send_once", counting)
+        patch.setattr(once.Sending, "run", counting)
         return run(SendMessageOperator, context, **arguments)
 
 

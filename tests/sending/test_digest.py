@@ -79,6 +79,14 @@ EVERYTHING: list[tuple[type[Any], dict[str, Any]]] = [
 ]
 
 
+def changed(value: Any) -> Any:
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, dict):
+        return {**value, "new": 1}
+    return [*value, 7] if isinstance(value, list) else "zzz"
+
+
 class TestTheDigest:
     @pytest.mark.parametrize(("operator", "arguments"), EVERYTHING, ids=lambda value: getattr(value, "__name__", ""))
     def test_every_argument_counts(self, operator: type[Any], arguments: dict[str, Any], tmp_path: Path) -> None:
@@ -97,10 +105,7 @@ class TestTheDigest:
         assert digest() == plain
         (tmp_path / "other").write_text("1")
         for name, value in arguments.items():
-            if name in files:
-                other: Any = str(tmp_path / "other")
-            else:
-                other = not value if isinstance(value, bool) else [*value, 7] if isinstance(value, list) else "zzz"
+            other = str(tmp_path / "other") if name in files else changed(value)
             assert digest(**{name: other}) != plain, name
         assert digest(conn_id="other") != plain
 
@@ -114,6 +119,6 @@ class TestTheDigest:
         draft = Draft(to=("a",), message_id="b")
         assert digest_of(draft, "c") == digest_of(dataclasses.replace(draft, options={"new": None}), "c")
 
-    @pytest.mark.parametrize("options", ["text", [1], {1: "a", "b": 2}, {"a": {1: object}}])
+    @pytest.mark.parametrize("options", [{1: "a", "b": 2}, {"a": {1: object}}])
     def test_what_is_refused_later_does_not_break_it(self, options: Any) -> None:
         assert len(digest_of(Draft(to=(None,), message_id="b", options=options), "c")) == 64  # type: ignore[arg-type]

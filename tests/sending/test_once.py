@@ -14,12 +14,13 @@ from airflow_messaging.exceptions import (
     InvalidInput,
     MessagingError,
     ServiceUnavailable,
+    may_have_had_effect,
 )
 from airflow_messaging.hooks.registry import hook_for
 from airflow_messaging.messages import Draft, Receipt, Status
 from airflow_messaging.operators import once
 from airflow_messaging.operators.base import message_id_for
-from airflow_messaging.operators.once import Record, may_have_arrived
+from airflow_messaging.operators.once import Record
 from airflow_messaging.operators.serwersms import SerwerSmsSendMessageOperator
 from airflow_messaging.sandbox import RunningSandbox
 
@@ -281,5 +282,5 @@ def test_the_record_survives_json() -> None:
 
 
 def test_connection_lost_is_harmless_and_unknown_errors_are_not() -> None:
-    assert not may_have_arrived(ConnectionLost("mdi", "session", "reset"))
-    assert may_have_arrived(MessagingError("anything"))
+    assert not may_have_had_effect(ConnectionLost("mdi", "session", "reset"))
+    assert may_have_had_effect(MessagingError("anything"))

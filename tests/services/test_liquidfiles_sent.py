@@ -184,7 +184,7 @@ def test_the_whole_window_is_asked_for() -> None:
 
     assert played.result.id == "ours"
     assert [dict(call.request.params) for call in played.calls] == [
-        {"sent_after": "2024-10-23", "limit": str(limit)} for limit in (SENT_LIMIT, 4 * SENT_LIMIT)
+        {"sent_after": "2024-10-22", "limit": str(limit)} for limit in (SENT_LIMIT, 4 * SENT_LIMIT)
     ]
 
 

@@ -30,7 +30,7 @@ class Store(Service):
     has_read_flag = False
 
     def __init__(self, *messages, coarse=False):
-        super().__init__("https://example.com", clock=SetClock())
+        super().__init__("https://example.com", clock=SetClock(at(10**6)))
         self.order = list(messages)
         self.coarse = coarse
 

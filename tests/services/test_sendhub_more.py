@@ -354,7 +354,7 @@ def test_the_oldest_of_two_is_taken(service):
 
 def test_only_conversations_that_moved_are_read(service):
     threads = [
-        conversation(1, sent="2024-10-28T19:59:59"),
+        conversation(1, sent="2024-10-28T05:59:59"),
         conversation(2, sent=None),
         {**conversation(3, sent="2024-10-28T19:59:59"), "created_at": AT},
     ]

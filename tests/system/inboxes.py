@@ -86,12 +86,11 @@ class Inbox:
             self._acknowledged |= arrived - waiting
         else:
             # A cursor forgets, after some minutes, what it has long passed.
-            self._acknowledged |= set(json.loads(self._variable(self._reader) or "{}").get("seen", ()))
+            self._acknowledged |= set(json.loads(self._variable(self._variable_name("watch")) or "{}").get("seen", ()))
         return set(self._acknowledged)
 
-    @property
-    def _reader(self) -> str:
-        return f"airflow_messaging.reader.{self.service}_default.{self.dag_id}"
+    def _variable_name(self, kind: str) -> str:
+        return f"airflow_messaging.{kind}.{self.service}_default:{self.dag_id}"
 
     def _variable(self, name: str) -> str:
         """Return a variable's text, empty if there is none."""
@@ -100,7 +99,7 @@ class Inbox:
 
     def kept(self) -> set[str]:
         """Return those that were marked read along with others, and are kept until they are stored."""
-        return {message["id"] for message in json.loads(self._variable(f"{self._reader}.marked") or "[]")}
+        return {message["id"] for message in json.loads(self._variable(self._variable_name("watch_marked")) or "[]")}
 
 
 @dataclass

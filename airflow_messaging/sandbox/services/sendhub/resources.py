@@ -56,7 +56,7 @@ class Resources:
         return {
             "attachments": [{**file, "url": urljoin(base_url, file["url"])} for file in message.attachments],
             "contacts": state.described_contacts(message),
-            "created_at": precise(message.created),
+            "created_at": message.created_at,
             "direction": message.direction,
             "id": message.id,
             "sent": precise(message.sent(state.world.now())),

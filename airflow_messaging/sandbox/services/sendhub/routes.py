@@ -35,6 +35,7 @@ class SendHubSandbox(SandboxService):
     not_imitated = (
         "The limits are those of the older documents: 20 contacts, 3 groups, 500 characters.",
         "A message counts as sent 1 s after it was queued, or at its scheduled time, which may lie in the past.",
+        "created_at is five hours behind all other times, as in the documents' sample; nobody says why.",
         "Every set of recipients is a thread of its own; a thread shows its messages newest first, in pages of 20.",
         "An unknown contact or group in a message is 400, an unknown id in a path 404; a 401 has an empty body.",
         "A number that was not a contact becomes one; two contacts may have one name.",

@@ -11,6 +11,7 @@ from airflow_messaging.sandbox.bodies import Blob
 from airflow_messaging.sandbox.world import World, compact, random_text
 
 SENT_AFTER = timedelta(seconds=1)
+CREATED_BEHIND = timedelta(hours=5)
 
 
 def precise(moment: datetime | None) -> str | None:
@@ -82,6 +83,11 @@ class Message:
         gone = self.due if self.scheduled else self.due + SENT_AFTER
         return gone if now >= gone else None
 
+    @property
+    def created_at(self) -> str | None:
+        """When it was made, in another zone than all other times, as in the documents' sample."""
+        return precise(self.created - CREATED_BEHIND)
+
     def to_json(self, now: datetime) -> dict[str, Any]:
         """Describe the message as the Messages resource does."""
         acknowledgment = "Message queued for sending."
@@ -90,7 +96,7 @@ class Message:
         return {
             "acknowledgment": acknowledgment,
             "contacts": self.contacts,
-            "created_at": precise(self.created),
+            "created_at": self.created_at,
             "direction": self.direction,
             "groups": self.groups,
             "id": str(self.id),
@@ -241,7 +247,7 @@ class SendHubState:
         return {
             "contacts": self.described_contacts(last),
             "groups": [self.groups[group].to_json() for group in last.groups or []],
-            "created_at": precise(last.created),
+            "created_at": last.created_at,
             "direction": last.direction,
             "id": last.id,
             "last_read_at": precise(self._last_read.get(thread)),
