@@ -2,8 +2,8 @@
 
     python benchmarks/service.py [certificate and key]        prints its URL, ends on SIGTERM
 
-``POST /arrive`` lets one message arrive everywhere; ``GET /count`` says how many requests came, and when
-the message was first handed out. Whatever is sent is accepted. With a file that holds a certificate and its key, it
+``POST /arrive`` lets a message arrive everywhere; ``GET /count`` says how many requests came, and when the last
+message was first handed out. Whatever is sent is accepted. With a file that holds a certificate and its key, it
 speaks TLS.
 """
 
@@ -26,12 +26,13 @@ class Service:
 
     def __init__(self) -> None:
         self.arrived = asyncio.Event()
-        self.arrived_at = ""
+        self.arrivals: list[str] = []
         self.requests = 0
         self.served_at: float | None = None
 
     async def arrive(self, _: web.Request) -> web.Response:
-        self.arrived_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        self.arrivals.append(datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"))
+        self.served_at = None
         self.arrived.set()
         return web.json_response({})
 
@@ -39,7 +40,7 @@ class Service:
         return web.json_response({"requests": self.requests, "served_at": self.served_at})
 
     def _served(self) -> None:
-        """Note when the message was first handed out: from then on a wake counts."""
+        """Note when the last message was first handed out: from then on a wake counts."""
         self.served_at = self.served_at or time.monotonic()
 
     async def inbox(self, _: web.Request) -> web.Response:
@@ -50,15 +51,15 @@ class Service:
     async def thread(self, _: web.Request) -> web.Response:
         self.requests += 1
         self._served()
-        message = {
-            "id": "7",
-            "direction": "from",
-            "type": "message-in",
-            "unread": True,
-            "text": "x",
-            "contacts": [1111],
-        }
-        return web.json_response({"objects": [{**message, "sent": self.arrived_at}]})
+        message = {"direction": "from", "type": "message-in", "unread": True, "contacts": [1111]}
+        return web.json_response(
+            {
+                "objects": [
+                    {**message, "id": str(number), "text": f"number {number}.", "sent": at}
+                    for number, at in enumerate(self.arrivals)
+                ]
+            }
+        )
 
     async def send(self, request: web.Request) -> web.Response:
         self.requests += 1

@@ -3,9 +3,10 @@
     python benchmarks/waiting.py [--quick]
 
 Each row is a process of its own against one local service: N waits on one account, idle for a while, then one message
-arrives and wakes all. ``http sensor`` is the trigger of ``HttpSensor(deferrable=True)`` from
-apache-airflow-providers-http; ``floor`` is one bare aiohttp client with N waiting futures. The last rows are 1,000
-accounts with one long poll each. The table is written to docs/benchmarks/waiting.csv, too.
+arrives and wakes all; with ``ours, one wakes`` messages arrive of which each is wanted by one of the waits. ``http
+sensor`` is the trigger of ``HttpSensor(deferrable=True)`` from apache-airflow-providers-http; ``floor`` is one bare
+aiohttp client with N waiting futures. The last rows are 1,000 accounts with one long poll each. The table is written to
+docs/benchmarks/waiting.csv, too.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from typing import Any
 import aiohttp
 
 POLL_S = 5.0
+ARRIVALS = 20
+ONE_WAKES = "ours, one wakes"
 DATA = Path(__file__).parent.parent / "docs" / "benchmarks" / "waiting.csv"
 COLUMNS = (
     "client",
@@ -52,7 +55,7 @@ def _far_future() -> str:
     return (datetime.now(UTC) + timedelta(hours=1)).isoformat()
 
 
-def ours(url: str, count: int, accounts: int) -> list[Wait]:
+def ours(url: str, count: int, accounts: int, *, contains: Callable[[int], str | None] = lambda _: None) -> list[Wait]:
     """Return waits on ``NextMessageTrigger``: SendHub for one account, Go Integrate Me's long poll for many."""
     from airflow_messaging.services.receiving import Cursor
     from airflow_messaging.triggers.messages import NextMessageTrigger
@@ -71,7 +74,11 @@ def ours(url: str, count: int, accounts: int) -> list[Wait]:
 
     def wait(number: int) -> Wait:
         trigger = NextMessageTrigger(
-            conn_id=f"bench_{number % accounts}", cursor=cursor, poke_interval=POLL_S, end_at=_far_future()
+            conn_id=f"bench_{number % accounts}",
+            cursor=cursor,
+            selection={"contains": text} if (text := contains(number)) else None,
+            poke_interval=POLL_S,
+            end_at=_far_future(),
         )
         return lambda: _first_event(trigger)
 
@@ -175,6 +182,32 @@ async def measure(client: str, url: str, count: int, accounts: int, idle_s: floa
     }
 
 
+async def measure_one(url: str, count: int) -> dict[str, Any]:
+    """Let message after message arrive, each of which one of the waits wants, and return one row."""
+    waits = ours(url, count, 1, contains=lambda number: f"number {number}.")
+    tasks = [asyncio.create_task(wait()) for wait in waits]
+    latencies = []
+    async with aiohttp.ClientSession() as control:
+        await asyncio.sleep(max(2 * POLL_S, count / 500))
+        for task in tasks[:ARRIVALS]:
+            async with control.post(f"{url}/arrive"):
+                pass
+            await asyncio.wait_for(task, timeout=120)
+            woken = time.monotonic()
+            async with control.get(f"{url}/count") as answer:
+                latencies.append((woken - (await answer.json())["served_at"]) * 1000)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    return dict.fromkeys(COLUMNS, "") | {
+        "client": ONE_WAKES,
+        "waits": count,
+        "accounts": 1,
+        "wake p50 ms": round(statistics.median(latencies)),
+        "wake p99 ms": round(max(latencies)),
+    }
+
+
 def row(client: str, count: int, accounts: int, idle_s: float) -> dict[str, Any]:
     """Measure one row in a process of its own, against a service of its own."""
     service = [sys.executable, str(Path(__file__).with_name("service.py"))]
@@ -217,11 +250,16 @@ def main() -> int:
     if arguments.row:
         client, url, count, accounts, idle_s = arguments.row
         logging.disable(logging.CRITICAL)
-        print(json.dumps(asyncio.run(measure(client, url, int(count), int(accounts), float(idle_s)))))
+        measuring = (
+            measure_one(url, int(count))
+            if client == ONE_WAKES
+            else measure(client, url, int(count), int(accounts), float(idle_s))
+        )
+        print(json.dumps(asyncio.run(measuring)))
         return 0
     sizes, many, idle_s = ((10, 100), 50, 10.0) if arguments.quick else ((100, 1_000, 10_000), 1_000, 30.0)
     plan = [(client, count, 1) for count in sizes for client in CLIENTS if (client, count) != ("http sensor", 10_000)]
-    plan += [("ours", many, many), ("floor", many, many)]
+    plan += [(ONE_WAKES, sizes[-1], 1), ("ours", many, many), ("floor", many, many)]
     with tempfile.TemporaryDirectory() as folder:
         os.environ["AIRFLOW_HOME"] = folder
         rows = [row(client, count, accounts, idle_s) for client, count, accounts in plan]

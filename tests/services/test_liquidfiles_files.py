@@ -22,7 +22,7 @@ from airflow_messaging.services.http import RawFile, Response
 from airflow_messaging.services.liquidfiles import CHUNK_SIZE
 
 from .play import answer, refused, run_auth, run_flow, unreadable
-from .test_liquidfiles import KEY, service
+from .play_liquidfiles import KEY, service
 
 BIG = upload_from_bytes("big.bin", bytes(range(10)))
 

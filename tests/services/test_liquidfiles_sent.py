@@ -16,7 +16,7 @@ from airflow_messaging.services.liquidfiles_wire import LIFETIME
 from airflow_messaging.services.receiving import poll, start
 
 from .play import NOW, answer, refused, run_flow
-from .test_liquidfiles import inbox, record, service
+from .play_liquidfiles import inbox, record, service
 
 SINCE = datetime(2024, 10, 24, 12, 0, 0, 400_000, tzinfo=UTC)
 FILE = upload_from_bytes("a.gif", b"GIF89a")

@@ -13,7 +13,7 @@ from airflow_messaging.services.mdi import DEFAULT_LIMIT, NEVER
 from airflow_messaging.services.receiving import poll, start
 
 from .play import run_flow
-from .test_mdi import page, record, service
+from .play_mdi import page, record, service
 
 SINCE = datetime(2024, 10, 24, 12, 0, 0, 400_000, tzinfo=UTC)
 

@@ -11,8 +11,8 @@ from airflow_messaging.messages import Message
 from airflow_messaging.services.receiving import OVERLAP, Cursor, poll
 from airflow_messaging.services.view import MEMORY, MOST_KNOWN, InboxView
 
+from .model import ModelService, ids, in_view
 from .play import NOW
-from .test_receiving_machine import ModelService, ids, in_view
 
 HOUR = 3600
 
