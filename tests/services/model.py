@@ -29,6 +29,15 @@ class Entry:
     expires: float | None = None
     read: bool = False
     written: str | None = None
+    settled: tuple[str | None, datetime | None] = (None, None)
+
+    def take_the_written_time(self, zone: tzinfo, now: datetime) -> None:
+        """Read it as a client does; only one that can be read in two ways changes with the present."""
+        if self.settled in ((self.written, None), (self.written, now)):
+            return
+        if self.written is not None:
+            self.message = dataclasses.replace(self.message, received_at=parse_time(self.written, zone, now))
+        self.settled = self.written, now if self.is_of_the_hour_that_comes_twice(zone) else None
 
     def is_of_the_hour_that_comes_twice(self, zone: tzinfo) -> bool:
         if self.written is None:
@@ -95,8 +104,7 @@ class ModelService(Service):
         listed = [e for e in self.entries if e.visible_from <= self.real_s and self.exists(e)]
         listed = [e for e in listed if not (self.has_read_flag and e.read)]
         for entry in listed:
-            when = None if entry.written is None else parse_time(entry.written, self.zone, self.now())
-            entry.message = dataclasses.replace(entry.message, received_at=when)
+            entry.take_the_written_time(self.zone, self.now())
         return sorted(listed, key=self._order)
 
     def _order(self, entry: Entry) -> Any:
