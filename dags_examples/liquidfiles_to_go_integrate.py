@@ -45,7 +45,13 @@ def liquidfiles_to_go_integrate():
         task_id="ask", recipients="{{ params.partner }}", subject="Price list", attachments=[write_request()]
     )
     wait = NextMessageSensor(
-        task_id="wait", conn_id=CONN_ID, reader="carrier", sender="{{ params.partner }}", poke_interval=2, timeout=300
+        task_id="wait",
+        conn_id=CONN_ID,
+        reader="carrier",
+        sender="{{ params.partner }}",
+        contains="Price list",
+        poke_interval=2,
+        timeout=300,
     )
     # [START carry]
     download = DownloadAttachmentsOperator(

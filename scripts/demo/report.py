@@ -106,6 +106,13 @@ def messages_in(values: Iterable[Any]) -> dict[str, dict[str, int]]:
     return counts
 
 
+def _remark(task: Mapping[str, Any]) -> str:
+    if task.get("state") == "skipped":
+        return " skipped"
+    tries = task.get("try_number", 0)
+    return f" after {tries} tries" if tries > 1 else ""
+
+
 def went_through(
     tasks: Iterable[Mapping[str, Any]], returned: Iterable[Any], services: Sequence[str], hints: Iterable[str]
 ) -> str:
@@ -115,7 +122,7 @@ def went_through(
     groups: dict[str, dict[str, int]] = {}
     for task in tasks:
         group = groups.setdefault(service_of(task, services, hints) or "no service", {})
-        name = f"{task['task_id']} skipped" if task.get("state") == "skipped" else task["task_id"]
+        name = task["task_id"] + _remark(task)
         group[name] = group.get(name, 0) + 1
     parts = []
     for service in [*groups, *(service for service in messages if service not in groups)]:

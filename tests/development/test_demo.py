@@ -166,6 +166,7 @@ def test_tasks_are_told_apart_by_operator_connection_and_dag() -> None:
     assert went_through(tasks, [], services, []) == "sendhub (send ×2); go_integrate (wait); no service (decide)"
     assert went_through(tasks[3:], [], services, ["sendhub_example"]) == "sendhub (decide)"
     assert went_through([{**tasks[3], "state": "skipped"}], [], services, []) == "no service (decide skipped)"
+    assert went_through([{**tasks[3], "try_number": 2}], [], services, []) == "no service (decide after 2 tries)"
 
 
 def test_messages_are_counted_from_what_tasks_return() -> None:

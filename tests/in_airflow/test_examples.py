@@ -115,7 +115,7 @@ class TestRuns:
     def test_a_message_without_files_does_not_hold_up_the_next(self, sandbox: RunningSandbox, tmp_path: Path) -> None:
         path, storage = EXAMPLES / "liquidfiles_to_go_integrate.py", f"file://{tmp_path}"
         run(path, storage=storage)
-        sandbox.inbound("liquidfiles", text="Just a word.", sender="robin@peer.example")
+        sandbox.inbound("liquidfiles", text="Just a word.", subject="Price list", sender="robin@peer.example")
         assert len(sandbox.messages("go_integrate")["sent"]) == 1
         returned = run(path, storage=storage, skipped={"carry"})
         ((_, message),) = returned["wait"]
