@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -185,30 +184,27 @@ class NextMessageTrigger(WaitTrigger):
 
     async def wait(self) -> dict[str, Any]:
         """Wait for messages; where the connection is changed to another account, begin there anew."""
-        from airflow_messaging.triggers.shared_client import AccountChanged
-
-        while True:
-            with contextlib.suppress(AccountChanged):
-                return await self._found()
-
-    async def _found(self) -> dict[str, Any]:
         from airflow_messaging.services.receiving import Cursor
         from airflow_messaging.services.selecting import Selection
         from airflow_messaging.triggers import shared
+        from airflow_messaging.triggers.shared_client import AccountChanged
 
-        waiter = shared.join(
-            self.conn_id,
-            Cursor.from_dict(self.cursor) if self.cursor else self._begin,
-            poll_interval=self.poke_interval,
-            wanted=Selection(**(self.selection or {})).wanted(),
-            limit=1 if self.limit is None else self.limit,
-        )
-        try:
-            messages = await waiter.next()
-            packed = await pack(messages, waiter, spool=self.spool, inline_limit=self.inline_limit)
-        finally:
-            waiter.leave()
-        return {"status": "found", "messages": packed}
+        while True:
+            waiter = shared.join(
+                self.conn_id,
+                Cursor.from_dict(self.cursor) if self.cursor else self._begin,
+                poll_interval=self.poke_interval,
+                wanted=Selection(**(self.selection or {})).wanted(),
+                limit=1 if self.limit is None else self.limit,
+            )
+            try:
+                messages = await waiter.next()
+                packed = await pack(messages, waiter, spool=self.spool, inline_limit=self.inline_limit)
+            except AccountChanged:
+                continue
+            finally:
+                waiter.leave()
+            return {"status": "found", "messages": packed}
 
     def result(self, payload: dict[str, Any]) -> Any:
         """Return the messages, if all of them have travelled whole."""

@@ -1,7 +1,7 @@
 """One wait for all: every wait of this process on one inbox shares one poll, one client and one connection look-up.
 
-Each waiter has its own cursor and its own idea of which messages it wants. The inbox is asked on behalf of the one that
-began earliest, and what comes is offered to all of them. Ten thousand waits make the requests of one.
+Each waiter has its own cursor and its own filter. The inbox is asked on behalf of the one that began earliest, and what
+comes is offered to all. Ten thousand waits make the requests of one.
 """
 
 from __future__ import annotations
@@ -185,8 +185,7 @@ class SharedInbox:
             self._interrupt()
         if waiter.poll_interval < self._interval():
             if self._begun and self._interval() == NEVER:
-                # Nobody was reading: what is known is old.
-                self._call()
+                self._call()  # Nobody was reading: what is known is old.
             self._stir()
         self._intervals[waiter.poll_interval] += 1
         if self._task is None:
@@ -229,8 +228,12 @@ class SharedInbox:
         try:
             while True:
                 try:
-                    async with self.client.opened() as hook:
+                    hook = await self.client.open()
+                    try:
                         await self._read_with(hook)
+                        await self.client.unused()
+                    finally:
+                        await self.client.close(hook)
                     self._begin_again()
                 except AuthenticationFailed as error:
                     # The connection may have been changed meanwhile: it is looked up again, but not for ever.

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -60,28 +59,32 @@ class SharedClient:
         self.error: MessagingError | None = None
         self.outdated = False
 
-    @contextlib.asynccontextmanager
-    async def opened(self) -> AsyncIterator[Any]:
-        """Look the connection up and open its hook; it is closed when nobody uses it any more.
+    async def open(self) -> Any:
+        """Look the connection up and open its hook.
 
         :raises AccountChanged: If it leads to another account than before.
         """
         hook, self._next = self._next or await self._look_up(), None
-        try:
-            account = _account(hook)
-            if self._account not in (None, account):
-                raise AccountChanged(f"the connection '{self._conn_id}' leads to another account now")
-            self._account = account
-            self._hook = hook
-            self._doubted = self.outdated = False
-            self._tell()
-            yield hook
-            self._hook = None
-            while self._uses:
-                await self._change()
-        finally:
-            self._hook = None
+        account = _account(hook)
+        if self._account not in (None, account):
             await hook.__aexit__()
+            raise AccountChanged(f"the connection '{self._conn_id}' leads to another account now")
+        self._account = account
+        self._hook = hook
+        self._doubted = self.outdated = False
+        self._tell()
+        return hook
+
+    async def unused(self) -> None:
+        """Give the hook to nobody any more, and wait until the last one is done with it."""
+        self._hook = None
+        while self._uses:
+            await self._change()
+
+    async def close(self, hook: Any) -> None:
+        """Close the hook."""
+        self._hook = None
+        await hook.__aexit__()
 
     async def use(self, action: Callable[[Any], Awaitable[T]]) -> T:
         """Do something with the hook, once it is open and nobody doubts that it is the right one."""
