@@ -152,7 +152,7 @@ class MessagingHook(BaseHook, Generic[S]):
         service = await asyncio.to_thread(self.make_service, self._settings)
         for secret in _secrets(service, self._settings):
             await amask_secret(secret)
-        self.__dict__["service"] = service
+        self.service = service
         self._async_transport = AsyncTransport(service, self._settings.transport)
         return self
 

@@ -24,6 +24,8 @@ class InboxView:
     :param has_read_flag: Whether the service has a read flag.
     """
 
+    __slots__ = ("_asked", "_begun", "_covered", "_covers_all", "_has_read_flag", "_known", "_sorted")
+
     def __init__(self, *, has_read_flag: bool) -> None:
         self._has_read_flag = has_read_flag
         self._known: dict[str, Message] = {}
@@ -88,10 +90,10 @@ class InboxView:
     def hold(self, service: Service) -> Flow[list[Message]]:
         """Wait on the open connection for what follows the last message listed."""
         after: str | None = service.listed[-1] if service.listed else None
-        asked: set[str] = set()
+        asked: list[str] = []
         held: list[Message] = []
         while after is not None and after not in asked:
-            asked.add(after)
+            asked.append(after)
             held = yield from service.wait_next(after)
             # Within one second our order may differ from the service's: then it comes at once with what is known.
             after = held[-1].id if held and all(self._is_known(service, message) for message in held) else None

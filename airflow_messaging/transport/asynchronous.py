@@ -49,6 +49,7 @@ log = logging.getLogger(__name__)
 
 _NEVER_LEFT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
 _SMALL_BODY = 64 * 1024
+_NOTHING_OPENED = contextlib.nullcontext()
 
 
 class AsyncTransport:
@@ -59,6 +60,8 @@ class AsyncTransport:
     :param sleep: Waits before attempts.
     :param clock: Monotonic seconds, by which it waits.
     """
+
+    __slots__ = ("_ca_file", "_clock", "_exclusive", "_opening", "_proxy", "_session", "_sleep", "options", "service")
 
     def __init__(
         self,
@@ -167,7 +170,7 @@ class AsyncTransport:
         session = await self._open()
         await self._take_turn(call, request)
         error: MessagingError
-        with contextlib.nullcontext() if request.body is None else Outgoing() as opened:
+        with _NOTHING_OPENED if request.body is None else Outgoing() as opened:
             try:
                 async with await self._start(session, call, request, opened) as answer:
                     response = await self._read(call, answer, sink)

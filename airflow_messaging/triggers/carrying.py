@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from airflow_messaging.hooks.base import MessagingHook
     from airflow_messaging.messages import JsonDict, Message
-    from airflow_messaging.triggers.shared import Waiter
+    from airflow_messaging.triggers.waiter import Waiter
 
 log = logging.getLogger(__name__)
 

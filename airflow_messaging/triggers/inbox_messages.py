@@ -16,7 +16,7 @@ from airflow_messaging.triggers.carrying import is_whole, pack
 from airflow_messaging.triggers.failures import as_messaging_error
 
 if TYPE_CHECKING:
-    from airflow_messaging.triggers.shared import Waiter
+    from airflow_messaging.triggers.waiter import Waiter
 
 log = logging.getLogger(__name__)
 

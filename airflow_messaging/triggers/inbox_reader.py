@@ -24,6 +24,7 @@ from airflow_messaging.triggers.shared_client import AccountChanged
 
 if TYPE_CHECKING:
     from airflow_messaging.hooks.base import MessagingHook
+    from airflow_messaging.triggers.waiter import Waiter
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ class InboxReader:
         self._spool: str | None = options["spool"]
         self._selection = Selection(**{field.name: options[field.name] for field in dataclasses.fields(Selection)})
         self._wanted: Wanted | None = None
-        self._waiter: shared.Waiter | None = None
+        self._waiter: Waiter | None = None
         self._waiting: asyncio.Future[list[Message]] | None = None
         self._stirred = asyncio.Event()
         self._has_to_ask_anew = False
@@ -151,7 +152,7 @@ class InboxReader:
 
     # -- where the reader stands ------------------------------------------------------------------------------------
 
-    async def _open(self) -> shared.Waiter:
+    async def _open(self) -> Waiter:
         if _reading.setdefault((self.conn_id, self.reader), self) is not self:
             raise MessagingError(f"another watcher reads as '{self.reader}': each needs a reader of its own")
         client = shared.join_without_reading(self.conn_id)
@@ -180,7 +181,7 @@ class InboxReader:
         finally:
             client.leave()
 
-    async def _place(self, client: shared.Waiter) -> Cursor:
+    async def _place(self, client: Waiter) -> Cursor:
         if self._placed:
             return self._cursor
         kept = await inbox_places.load(self._places.cursor)
@@ -199,7 +200,7 @@ class InboxReader:
 
     # -- from messages to events ------------------------------------------------------------------------------------
 
-    async def _events(self, waiter: shared.Waiter) -> AsyncIterator[tuple[JsonDict, Receipt]]:
+    async def _events(self, waiter: Waiter) -> AsyncIterator[tuple[JsonDict, Receipt]]:
         while True:
             if self._to_hand_over:
                 marked, self._to_hand_over = self._to_hand_over, []
@@ -214,7 +215,7 @@ class InboxReader:
             async for item in self._handed_over(waiter, messages):
                 yield item
 
-    async def _next(self, waiter: shared.Waiter, seconds: float | None, *, beyond: list[Message]) -> list[Message]:
+    async def _next(self, waiter: Waiter, seconds: float | None, *, beyond: list[Message]) -> list[Message]:
         """Return what comes next; nothing if the time is over, or something else is to be done."""
         if self._has_to_ask_anew:
             self._has_to_ask_anew = False
@@ -244,7 +245,7 @@ class InboxReader:
             self._waiting = None
 
     async def _handed_over(
-        self, waiter: shared.Waiter, messages: list[Message], *, marked: bool = False
+        self, waiter: Waiter, messages: list[Message], *, marked: bool = False
     ) -> AsyncIterator[tuple[JsonDict, Receipt]]:
         # What has been marked read is given out no more: there is nothing to fetch from the service.
         spool = None if marked else self._spool

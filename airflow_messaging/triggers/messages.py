@@ -14,7 +14,7 @@ from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 from airflow_messaging.triggers.carrying import INLINE_LIMIT, is_whole, pack
 
 if TYPE_CHECKING:
-    from airflow_messaging.triggers import shared
+    from airflow_messaging.triggers.waiter import Waiter
 
 
 class RedactedEvent(TriggerEvent):
@@ -261,7 +261,7 @@ class MessageStatusTrigger(WaitTrigger):
         """Return the status reached."""
         return payload["reached"]
 
-    async def _ask_until_reached(self, client: shared.Waiter) -> dict[str, Any]:
+    async def _ask_until_reached(self, client: Waiter) -> dict[str, Any]:
         from airflow_messaging.exceptions import MessagingError, is_passing
         from airflow_messaging.services.sending import reached
         from airflow_messaging.triggers.failures import pause_after

@@ -12,12 +12,13 @@ from airflow_messaging.exceptions import MessagingError
 from airflow_messaging.sandbox import RunningSandbox
 from airflow_messaging.services.receiving import Cursor
 from airflow_messaging.triggers import shared
+from airflow_messaging.triggers.waiter import Waiter
 
 from .waits import TYPES, a_minute_ago, inbound, joined, next_of, nothing_for, once, requests
 
 
 @contextlib.contextmanager
-def client_of(conn_type: str) -> Iterator[shared.Waiter]:
+def client_of(conn_type: str) -> Iterator[Waiter]:
     client = shared.join_without_reading(f"{conn_type}_default")
     try:
         yield client

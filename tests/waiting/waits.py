@@ -11,6 +11,7 @@ import pytest
 from airflow_messaging.sandbox import RunningSandbox
 from airflow_messaging.services.receiving import Cursor
 from airflow_messaging.triggers import shared
+from airflow_messaging.triggers.waiter import Waiter
 
 TYPES = ("go_integrate", "liquidfiles", "mdi", "sendhub", "serwersms")
 SOON_S = 5.0
@@ -23,9 +24,7 @@ async def until(reached: Callable[[], bool]) -> None:
 
 
 @contextlib.contextmanager
-def joined(
-    conn_type: str = "sendhub", begin: Any = None, *, interval: float = 0.1, **kwargs: Any
-) -> Iterator[shared.Waiter]:
+def joined(conn_type: str = "sendhub", begin: Any = None, *, interval: float = 0.1, **kwargs: Any) -> Iterator[Waiter]:
     begin = Cursor() if begin is None else begin
     waiter = shared.join(f"{conn_type}_default", begin, poll_interval=interval, **kwargs)
     try:
@@ -34,12 +33,12 @@ def joined(
         waiter.leave()
 
 
-async def next_of(waiter: shared.Waiter, within: float = SOON_S) -> list[str]:
+async def next_of(waiter: Waiter, within: float = SOON_S) -> list[str]:
     async with asyncio.timeout(within):
         return [message.id for message in await waiter.next()]
 
 
-async def nothing_for(waiter: shared.Waiter, seconds: float = 0.4) -> None:
+async def nothing_for(waiter: Waiter, seconds: float = 0.4) -> None:
     with pytest.raises(TimeoutError):
         await next_of(waiter, seconds)
 
