@@ -46,8 +46,8 @@ class InboxTrigger(BaseEventTrigger):
     :param reader: Name under which the watcher keeps its place, in an Airflow Variable: letters, digits, ``_``, ``.``
         and ``-``. Each watcher on an inbox needs a name of its own. Where the service has a read flag, an inbox can
         have one watcher only: the first keeps it.
-    :param asset: Name of the asset whose events it makes: where an inbox can have one watcher only, another asset's is
-        refused although its reader has the same name.
+    :param asset: Name of the asset whose events it makes: another asset's watcher is refused if its reader has the same
+        name, or the inbox can have one watcher only.
     :param after: Where a new reader begins. Default: with everything unread where the service has a read flag, and
         otherwise now. Also ``"earliest"``, a time as ISO 8601 text, or the JSON of a message, a receipt or a cursor.
     :param sender: Only messages from this sender, in the service's own form. A sender can be forged.

@@ -29,7 +29,7 @@ class Places(NamedTuple):
 
 
 class Holder(NamedTuple):
-    """The watcher that an inbox belongs to.
+    """The watcher that an inbox belongs to, or a reader's place in it.
 
     :param reader: The reader's name.
     :param conn_id: The connection.
@@ -63,7 +63,7 @@ def account_of(service: str, base_url: str, login: str) -> str:
     return hashlib.sha256(json.dumps([service, base_url, login]).encode()).hexdigest()[:16]
 
 
-async def claim(service: str, account: str, claimant: Holder) -> None:
+async def claim_inbox(service: str, account: str, claimant: Holder) -> None:
     """Make sure that no other watcher empties the same inbox: each would get only a part of its messages.
 
     :param service: Connection type of the service.
@@ -72,18 +72,39 @@ async def claim(service: str, account: str, claimant: Holder) -> None:
     :raises MessagingError: If it is another's.
     """
     name = f"airflow_messaging.watcher.{service}.{account}"
-    stored = await load(name)
-    if stored is None:
-        await save(name, claimant._asdict(), "The watcher that marks this account's messages read")
-        await asyncio.sleep(CLAIM_SETTLES_S)
-        stored = await load(name)
-    if stored != claimant._asdict():
-        holder = dict(stored or {})
+    holder = await _holder(name, claimant, "The watcher that marks this account's messages read")
+    if holder != claimant:
         raise MessagingError(
-            f"the inbox of '{claimant.conn_id}' is watched by reader '{holder.get('reader')}' (connection "
-            f"'{holder.get('conn_id')}', asset '{holder.get('asset')}'), and what one watcher marks read comes to no "
+            f"the inbox of '{claimant.conn_id}' is watched by reader '{holder.reader}' (connection "
+            f"'{holder.conn_id}', asset '{holder.asset}'), and what one watcher marks read comes to no "
             f"other: watch it once, or delete the variable {name} if that watcher is gone"
         )
+
+
+async def claim_place(claimant: Holder) -> None:
+    """Make sure that no other asset's watcher moves the same cursor: what one has had, the other would skip.
+
+    :param claimant: The watcher that wants to have it.
+    :raises MessagingError: If it is another's.
+    """
+    name = f"airflow_messaging.watcher.{readers.place_of(claimant.conn_id, claimant.reader)}"
+    holder = await _holder(name, claimant, "The watcher that this reader's place belongs to")
+    if holder != claimant:
+        raise MessagingError(
+            f"the place of reader '{claimant.reader}' in the inbox of '{claimant.conn_id}' belongs to the watcher of "
+            f"asset '{holder.asset}': give each asset a reader of its own, or delete the variable {name} if that "
+            "watcher is gone"
+        )
+
+
+async def _holder(name: str, claimant: Holder, description: str) -> Holder:
+    stored = await load(name)
+    if stored is None:
+        await save(name, claimant._asdict(), description)
+        await asyncio.sleep(CLAIM_SETTLES_S)
+        stored = await load(name)
+    kept = dict(stored or {})
+    return Holder(kept.get("reader", ""), kept.get("conn_id", ""), kept.get("asset"))
 
 
 async def load(name: str) -> Any:

@@ -165,9 +165,11 @@ class InboxReader:
                 "messages": [],
                 "repeats": [],
             }
+            holder = inbox_places.Holder(self.reader, self.conn_id, self._asset)
             if self._service.has_read_flag:
-                holder = inbox_places.Holder(self.reader, self.conn_id, self._asset)
-                await inbox_places.claim(self._service.name, account, holder)
+                await inbox_places.claim_inbox(self._service.name, account, holder)
+            else:
+                await inbox_places.claim_place(holder)
             self._cursor = await self._place(client)
             self._placed = True
             kept = await inbox_places.load(self._places.marked) or []

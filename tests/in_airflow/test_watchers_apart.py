@@ -72,7 +72,7 @@ class TestOneInboxForOne:
         assert login not in str(variables)
 
     @pytest.mark.usefixtures("variables")
-    @pytest.mark.parametrize("service", READ_FLAG)
+    @pytest.mark.parametrize("service", READ_FLAG + CURSOR)
     async def test_two_assets_need_two_readers_in_another_triggerer_as_well(
         self, service: str, sandbox: RunningSandbox, another_triggerer: Any, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -89,7 +89,7 @@ class TestOneInboxForOne:
                 assert two.stored == []
 
     @pytest.mark.usefixtures("variables")
-    @pytest.mark.parametrize("service", READ_FLAG)
+    @pytest.mark.parametrize("service", READ_FLAG + CURSOR)
     async def test_a_watcher_finds_its_own_claim_again(
         self, service: str, sandbox: RunningSandbox, another_triggerer: Any
     ) -> None:
