@@ -6,14 +6,21 @@ who look for it.
 
 from __future__ import annotations
 
+import logging
 import re
+from datetime import datetime, timedelta
 from typing import Any
 
 from airflow_messaging.exceptions import InvalidInput, MessagingError
 from airflow_messaging.services.receiving import Cursor
 
+log = logging.getLogger(__name__)
+
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _PROBE = "airflow_messaging.probe"
+
+LONG_HELD_UP = timedelta(days=1)
+MANY_REMEMBERED = 1000
 
 
 def variable_name(conn_id: str, reader: str) -> str:
@@ -70,6 +77,24 @@ def save(conn_id: str, reader: str, cursor: Cursor) -> None:
     """Store a reader's cursor."""
     description = f"How far the reader '{reader}' of the connection '{conn_id}' has come"
     save_variable(variable_name(conn_id, reader), cursor.to_dict(), description)
+
+
+def warn_if_held_up(reader: str, cursor: Cursor, now: datetime) -> None:
+    """Warn of a message that keeps a reader from moving on, so that it asks for more, and remembers more, each day.
+
+    :param reader: The reader's name.
+    :param cursor: Where it stands.
+    :param now: The present.
+    """
+    start = cursor.window_start
+    if start is not None and now - start > LONG_HELD_UP and len(cursor.seen) > MANY_REMEMBERED:
+        log.warning(
+            "the reader '%s' is held up by a message from about %s that was never marked read: each time it asks for "
+            "all that has come since, and it remembers %d messages",
+            reader,
+            start.isoformat(),
+            len(cursor.seen),
+        )
 
 
 def save_variable(name: str, value: Any, description: str) -> None:

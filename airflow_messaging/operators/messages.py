@@ -237,7 +237,9 @@ class MarkMessagesReadOperator(MessagingOperator):
         if self.reader is None:
             raise UnsupportedFeature(hook.conn_type, "a read flag: give the sensor and this operator the same 'reader'")
         cursor = readers.load(self.conn_id, self.reader) or Cursor()
-        readers.save(self.conn_id, self.reader, hook.run(acknowledged(hook.service, cursor, messages)))
+        moved = hook.run(acknowledged(hook.service, cursor, messages))
+        readers.save(self.conn_id, self.reader, moved)
+        readers.warn_if_held_up(self.reader, moved, hook.service.now())
         return []
 
 
