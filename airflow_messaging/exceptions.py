@@ -257,6 +257,22 @@ class DeliveryFailed(MessagingError):
         super().__init__(f"{service}: message {message_id} was not delivered")
 
 
+class FilesWouldBeLost(MessagingError):
+    """Other messages would be marked read along, whose files can be had only while these are unread. None was marked.
+
+    :param service: Connection type of the service.
+    :param message_ids: The service's ids of those messages.
+    """
+
+    def __init__(self, service: str, message_ids: Sequence[str]) -> None:
+        self.service = service
+        self.message_ids = list(message_ids)
+        super().__init__(
+            f"{service}: nothing was marked read, because messages with files would be marked along and their files be "
+            f"gone: {', '.join(self.message_ids)}; keep their files first, or mark all of them at once"
+        )
+
+
 class PartiallySent(MessagingError):
     """Some recipients or messages were not accepted. The others are on their way: they are not to be sent again.
 

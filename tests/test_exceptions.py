@@ -14,6 +14,7 @@ from airflow_messaging.exceptions import (
     CorruptDownload,
     DeliveryFailed,
     DeliveryUnknown,
+    FilesWouldBeLost,
     InvalidInput,
     MessageGone,
     MessageTooLarge,
@@ -55,6 +56,7 @@ ERRORS: list[MessagingError] = [
     DeliveryUnknown("mdi", "messages", "ReadTimeout"),
     MessageTooLarge("mdi", "messages", 5),
     DeliveryFailed("serwersms", "abc"),
+    FilesWouldBeLost("serwersms", ["8", "9"]),
     PartiallySent("serwersms", [{"accepted": True, "id": "a"}, {"accepted": False, "error_code": "4100"}]),
 ]
 

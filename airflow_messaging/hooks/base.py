@@ -7,7 +7,7 @@ import asyncio
 import dataclasses
 import functools
 import json
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Collection, Coroutine, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Generic, Self, TypeVar
 from urllib.parse import quote, urlsplit
@@ -302,15 +302,17 @@ class MessagingHook(BaseHook, Generic[S]):
         """
         return self.run(self.service.status(message_id))
 
-    def mark_read(self, messages: Iterable[Message]) -> list[Message]:
+    def mark_read(self, messages: Iterable[Message], *, files_kept: Collection[str] = ()) -> list[Message]:
         """Set the service's read flag.
 
         :param messages: The messages that have been dealt with.
+        :param files_kept: Ids of other messages that may be marked along although they have files. Default: none.
         :return: Messages that the acknowledging calls marked read on top, or may have: they have to be dealt with as
             well. They are known before anything is marked, so that no lost answer takes them along.
         :raises UnsupportedFeature: If the service has no read flag.
+        :raises FilesWouldBeLost: If the files of another message would be gone.
         """
-        return self.run(mark_read(self.service, list(messages)))
+        return self.run(mark_read(self.service, list(messages), files_kept))
 
     def download_attachments(self, message: Message, path: Any, *, max_bytes: int) -> list[dict[str, Any]]:
         """Download all attachments of a message into a directory of its own.

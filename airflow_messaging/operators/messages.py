@@ -201,35 +201,53 @@ class MarkMessagesReadOperator(MessagingOperator):
 
     **Delivery**: this is the only place where anything is acknowledged, so that a message is handed over at least once.
     SerwerSMS marks whole seconds of a sender: what is marked along is looked at before, and is in ``also_received``. If
-    the answer to the marking call is lost, it is there all the same, and may come again.
+    the answer to the marking call is lost, it is there all the same, and may come again. The files of a read message
+    are gone: without ``spool``, nothing is marked where a message with files would be marked along.
 
     :param conn_id: A connection of any of the five types.
     :param messages: The JSON of a message, as a sensor returns it, or a list of these.
     :param reader: Name of the reader whose cursor moves, as given to the sensor.
+    :param spool: Directory in any object storage, as a path or URL, where a message that is marked along is stored with
+        its files before; it then has ``files`` in ``also_received``, as with ``NextMessageSensor``. Default: none.
     :return: ``{"acknowledged": [ids], "also_received": [messages]}``.
+    :raises FilesWouldBeLost: If a message with files would be marked along, and there is no ``spool``.
     """
 
-    template_fields: Sequence[str] = ("conn_id", "messages", "reader")
+    template_fields: Sequence[str] = ("conn_id", "messages", "reader", "spool")
 
-    def __init__(self, *, conn_id: str, messages: Any, reader: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *, conn_id: str, messages: Any, reader: str | None = None, spool: str | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(conn_id=conn_id, **kwargs)
         self.messages = messages
         self.reader = reader
+        self.spool = spool
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Acknowledge the messages."""
         with self.hook() as hook:
             messages = as_messages(hook, self.messages)
-            also = hook.mark_read(messages) if hook.service.has_read_flag else self._move_cursor(hook, messages)
+            also = self._set_flag(hook, messages) if hook.service.has_read_flag else self._move_cursor(hook, messages)
         self.log.info("%s: %d messages marked read", hook.hook_name, len(messages))
         if also:
             self.log.warning("%s handed out %d more messages while marking read", hook.hook_name, len(also))
         return {
             "acknowledged": [message.id for message in messages],
-            "also_received": [message.to_dict() for message in also],
+            "also_received": also,
         }
 
-    def _move_cursor(self, hook: MessagingHook[Any], messages: list[Message]) -> list[Message]:
+    def _set_flag(self, hook: MessagingHook[Any], messages: list[Message]) -> list[dict[str, Any]]:
+        from airflow_messaging.services.receiving import read_along
+        from airflow_messaging.triggers.carrying import checked_spool, hand_over
+
+        spool = checked_spool(self.spool)
+        along = [] if spool is None or hook.service.keeps_read else hook.run(read_along(hook.service, messages))
+        with_files = [message for message in along if message.attachments]
+        kept = {message["id"]: message for message in hand_over(with_files, hook, spool=spool)}
+        also = hook.mark_read(messages, files_kept=kept)
+        return [kept.get(message.id) or message.to_dict() for message in also]
+
+    def _move_cursor(self, hook: MessagingHook[Any], messages: list[Message]) -> list[dict[str, Any]]:
         from airflow_messaging import readers
         from airflow_messaging.exceptions import UnsupportedFeature
         from airflow_messaging.services.receiving import Cursor, acknowledged

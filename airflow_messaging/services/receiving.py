@@ -8,11 +8,18 @@ it has come, and ``seen`` names the messages handed over around that point. Each
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Self
 
-from airflow_messaging.exceptions import InvalidInput, MessagingError, ServiceError, ServiceUnavailable, Shown
+from airflow_messaging.exceptions import (
+    FilesWouldBeLost,
+    InvalidInput,
+    MessagingError,
+    ServiceError,
+    ServiceUnavailable,
+    Shown,
+)
 from airflow_messaging.messages import JsonDict, Message, Receipt
 from airflow_messaging.services.base import Flow, Service
 from airflow_messaging.services.paging import by_time
@@ -202,7 +209,21 @@ def poll(service: Service, cursor: Cursor, *, limit: int | None = None, wanted: 
     return Batch(messages, cursor.past(messages, service))
 
 
-def mark_read(service: Service, messages: list[Message]) -> Flow[list[Message]]:
+def read_along(service: Service, messages: list[Message]) -> Flow[list[Message]]:
+    """Return other unread messages that cannot but be marked read together with these.
+
+    :param service: The service.
+    :param messages: Messages that are to be marked read.
+    """
+    along: dict[str, Message] = {}
+    for message in {(message.sender, message.received_at): message for message in messages}.values():
+        others = yield from service.read_along(message)
+        along |= {other.id: other for other in others}
+    asked_for = {message.id for message in messages}
+    return [other for other in along.values() if other.id not in asked_for]
+
+
+def mark_read(service: Service, messages: list[Message], files_kept: Collection[str] = ()) -> Flow[list[Message]]:
     """Set the service's read flag, and lose nothing of what is marked along with others.
 
     What would be marked along is looked at before. So it is returned even if the answer to the marking call is lost;
@@ -211,16 +232,17 @@ def mark_read(service: Service, messages: list[Message]) -> Flow[list[Message]]:
 
     :param service: The service.
     :param messages: The messages dealt with.
+    :param files_kept: Ids of other messages that may be marked along although they have files. Default: none.
     :return: Other messages that are marked read now, or may be.
+    :raises FilesWouldBeLost: If another message with files would be marked along, and the service gives out the files
+        of unread messages only.
     :raises MessagingError: If the service refused, or nothing would be lost: do the same again.
     """
-    asked_for = {message.id for message in messages}
-    beside: dict[str, Message] = {}
-    for message in messages:
-        if message.id not in beside:
-            listed = yield from service.read_along(message)
-            beside |= {other.id: other for other in listed}
-    along = {id_: other for id_, other in beside.items() if id_ not in asked_for}
+    beside = yield from read_along(service, messages)
+    at_stake = [other.id for other in beside if other.attachments and other.id not in files_kept]
+    if at_stake and not service.keeps_read:
+        raise FilesWouldBeLost(service.name, at_stake)
+    along = {other.id: other for other in beside}
     try:
         extra = yield from service.mark_read(messages)
     except MessagingError as error:

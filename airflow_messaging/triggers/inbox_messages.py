@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from airflow_messaging.exceptions import AuthenticationFailed, InvalidInput, is_passing
 from airflow_messaging.messages import JsonDict, Message
-from airflow_messaging.services.base import Flow, Service
+from airflow_messaging.services.base import Service
 from airflow_messaging.services.selecting import Selection, Wanted
 from airflow_messaging.triggers.carrying import is_whole, pack
 from airflow_messaging.triggers.failures import as_messaging_error
@@ -102,17 +102,14 @@ def parts(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
         yield part
 
 
-def read_along(service: Service, messages: list[Message]) -> Flow[list[Message]]:
-    """Return those unread messages that cannot but be marked read together with these.
+def apart_from(messages: Iterable[Message], others: Iterable[Message]) -> list[Message]:
+    """Return those messages that can be marked read without any of the others.
 
-    :param service: The service.
-    :param messages: Messages that are to be marked read.
+    :param messages: The messages.
+    :param others: Messages that must stay unread, or would be marked along.
     """
-    along: dict[str, Message] = {}
-    for message in {(message.sender, message.received_at): message for message in messages}.values():
-        others = yield from service.read_along(message)
-        along.update({other.id: other for other in others})
-    return list(along.values())
+    places = {(other.sender, other.received_at) for other in others}
+    return [message for message in messages if (message.sender, message.received_at) not in places]
 
 
 def _has_more(carried: JsonDict, message: Message) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_messaging.exceptions import MessagingError, is_passing
 from airflow_messaging.messages import JsonDict, Message
 from airflow_messaging.services.base import Service
-from airflow_messaging.services.receiving import OVERLAP, Cursor, start
+from airflow_messaging.services.receiving import OVERLAP, Cursor, read_along, start
 from airflow_messaging.services.selecting import Selection, Wanted
 from airflow_messaging.triggers import inbox_messages, inbox_places, shared
 from airflow_messaging.triggers.failures import as_messaging_error, pause_after, until_it_passes
@@ -249,13 +249,9 @@ class InboxReader:
     async def _handed_over(
         self, waiter: Waiter, messages: list[Message], *, marked: bool = False
     ) -> AsyncIterator[tuple[JsonDict, Receipt]]:
-        # What has been marked read is given out no more: there is nothing to fetch from the service.
-        spool = None if marked else self._spool
         for begin in range(0, len(messages), self._max_messages):
             part = messages[begin : begin + self._max_messages]
-            packed = [
-                await inbox_messages.packed(message, waiter, spool=spool, conn_id=self.conn_id) for message in part
-            ]
+            packed = [await self._packed(message, waiter) for message in part]
             for pairs in inbox_messages.parts(zip(packed, part, strict=True)):
                 await self._flight.room()
                 together = [message for _, message in pairs]
@@ -266,6 +262,9 @@ class InboxReader:
                 payload = {**self._head, "messages": [carried for carried, _ in pairs]}
                 partial = inbox_messages.partial(pairs, self._service)
                 yield payload, Receipt(together, self._cursor, self._burst.has_tail, marked, partial)
+
+    async def _packed(self, message: Message, waiter: Waiter) -> JsonDict:
+        return await inbox_messages.packed(message, waiter, spool=self._spool, conn_id=self.conn_id)
 
     # -- acknowledging ----------------------------------------------------------------------------------------------
 
@@ -293,13 +292,19 @@ class InboxReader:
         waiter = self._waiter
         if waiter is None:
             raise MessagingError("the inbox has been left")
-        ready = [message for message in messages if message.id not in partial]
         unready = [message for message in messages if message.id in partial]
+        ready = inbox_messages.apart_from(messages, unready)
+        along = await waiter.run(lambda service: read_along(service, ready))
+        packed = [(await self._packed(message, waiter), message) for message in along]
+        at_stake = inbox_messages.partial(packed, self._service)
+        unready += [message for message in along if message.id in at_stake]
+        ready = inbox_messages.apart_from(ready, unready)
         # The answer to marking may be lost, or a stop may come before it: what it would bring is kept before.
-        await self._keep_marked(await waiter.run(lambda service: inbox_messages.read_along(service, ready)))
+        await self._keep_marked(inbox_messages.apart_from(along, unready))
         await self._keep_marked(await waiter.run(lambda service: service.mark_read(ready)))
         self._flight.lands(ready)
-        self._flight.lands(unready, stale_s=math.inf)
+        marked = {message.id for message in ready}
+        self._flight.lands([message for message in messages if message.id not in marked], stale_s=math.inf)
 
     async def _keep_marked(self, handed_out: list[Message]) -> None:
         """Keep what is marked read along with others: nobody will get it from the service again."""

@@ -1,8 +1,10 @@
 """SerwerSMS marks whole seconds of a sender: what is marked along is lost to nobody, whatever becomes of the answer."""
 
+from pathlib import Path
+
 import pytest
 
-from airflow_messaging.exceptions import MessagingError
+from airflow_messaging.exceptions import FilesWouldBeLost, MessagingError
 from airflow_messaging.hooks.registry import hook_for
 from airflow_messaging.operators.messages import MarkMessagesReadOperator
 from airflow_messaging.sandbox import RunningSandbox
@@ -24,9 +26,13 @@ def unread() -> dict[str, dict]:
         return {message.id: message.to_dict() for message in hook.poll(Cursor()).messages}
 
 
-def mark(*messages: dict) -> dict:
-    operator = MarkMessagesReadOperator(task_id="mark", conn_id="serwersms_default", messages=list(messages))
-    return operator.execute({})
+def mark(*messages: dict, **options: object) -> dict:
+    conn_id = "serwersms_default"
+    return MarkMessagesReadOperator(task_id="mark", conn_id=conn_id, messages=list(messages), **options).execute({})
+
+
+def with_picture(sandbox: RunningSandbox, sender: str = ONE) -> str:
+    return sandbox.inbound("serwersms", sender=sender, attachments=[{"filename": "a.jpg", "content": b"picture"}])
 
 
 def fault_at_marking(sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch, **fault: object) -> None:
@@ -87,3 +93,33 @@ def test_one_look_for_each_sender_and_second(sandbox: RunningSandbox) -> None:
     assert mark(*(found[id_] for id_ in arrived))["also_received"] == []
     assert len(sandbox.journal("serwersms")) - before == 4
     assert unread() == {}
+
+
+class TestFiles:
+    """The files of a message are gone once it is read."""
+
+    def test_nothing_is_marked_where_files_would_be_lost(self, sandbox: RunningSandbox) -> None:
+        (plain,) = arrive(sandbox, ONE)
+        pictured = with_picture(sandbox)
+        with pytest.raises(FilesWouldBeLost, match=f"marked along and their files be gone: {pictured};") as caught:
+            mark(unread()[plain])
+        assert caught.value.message_ids == [pictured]
+        assert set(unread()) == {plain, pictured}
+        assert mark(*unread().values())["also_received"] == []
+        assert unread() == {}
+
+    def test_with_a_spool_they_are_kept_first(self, sandbox: RunningSandbox, tmp_path: Path) -> None:
+        (plain,) = arrive(sandbox, ONE)
+        pictured = with_picture(sandbox)
+        also = mark(unread()[plain], spool=f"file://{tmp_path}")["also_received"]
+        assert [message["id"] for message in also] == [pictured]
+        assert [
+            (file["filename"], Path(file["path"].removeprefix("file://")).read_bytes()) for file in also[0]["files"]
+        ] == [("a.jpg", b"picture")]
+        assert unread() == {}
+
+    def test_what_has_its_own_second_is_left_alone(self, sandbox: RunningSandbox) -> None:
+        (plain,) = arrive(sandbox, ONE)
+        pictured = with_picture(sandbox, OTHER)
+        assert mark(unread()[plain]) == {"acknowledged": [plain], "also_received": []}
+        assert set(unread()) == {pictured}
