@@ -88,7 +88,7 @@ class MessagingRetryPolicy(RetryPolicy):
         if exception.may_have_arrived and not _finds_out(context):
             return RetryDecision.fail(f"{kind}: it may have taken effect, and another try would repeat it")
         asked_for = getattr(exception, "retry_after", None)
-        if asked_for is not None:
+        if asked_for:
             return RetryDecision.retry(self._pause(asked_for), f"{kind}: the service asked for this pause")
         return RetryDecision.default()
 

@@ -42,7 +42,8 @@ class ApprovalByMessageOperator(SendAndWaitForReplyOperator, BranchMixIn):
     skips what is behind the task; with one of them, the task branches.
 
     An answer is understood if its first line is one of the accepted words and nothing more, whatever the case. Any
-    other is answered with the question again, ``max_questions`` times in all; after that the task only listens.
+    other is answered with the question again, without its files, ``max_questions`` times in all; after that the task
+    only listens.
 
     **A sender can be forged**, on SMS easily. What must not be approved by a stranger needs ``code=True``, or the
     button.
@@ -128,10 +129,13 @@ class ApprovalByMessageOperator(SendAndWaitForReplyOperator, BranchMixIn):
 
     def question(self, memory: Memory, number: int, code: str | None) -> Draft:
         """Return the question, or the one that follows an answer that was not understood."""
+        from airflow_messaging.messages import in_order
+
         draft = super().question(memory, number, code)
         if number == 1:
             return draft
-        before = self.again_text.replace("{yes}", str(self.yes_words[0])).replace("{no}", str(self.no_words[0]))
+        yes, no = (in_order(words)[0] for words in (self.yes_words, self.no_words))
+        before = self.again_text.replace("{yes}", yes).replace("{no}", no)
         return dataclasses.replace(draft, text=f"{before}\n{draft.text}")
 
     def announce(self, context: Context) -> None:
@@ -244,9 +248,11 @@ class ApprovalByMessageOperator(SendAndWaitForReplyOperator, BranchMixIn):
 
     def _ask_again(self, event: dict[str, Any], context: Context) -> None:
         from airflow_messaging.messages import Message, Receipt
+        from airflow_messaging.services.parsing import whole_number
         from airflow_messaging.services.receiving import Cursor
 
         memory = Memory(context)
+        most = whole_number("max_questions", self.max_questions, 1)
         receipts = [Receipt.from_dict(receipt) for receipt in event["asked"]]
         number, code = len(receipts) + 1, event["code"]
         with self.hook() as hook:
@@ -256,11 +262,12 @@ class ApprovalByMessageOperator(SendAndWaitForReplyOperator, BranchMixIn):
                 id=packed["id"],
                 received_at=packed["received_at"] and datetime.fromisoformat(packed["received_at"]),
             )
-            cursor = Cursor.from_dict(event["cursor"]).past([not_understood], hook.service)
-            draft = self.question(memory, min(number, self.max_questions), code)
-            if number <= self.max_questions:
+            cursor = Cursor.from_dict(event["cursor"]).past([not_understood], hook.service).to_dict()
+            draft = self.question(memory, min(number, most), code)
+            # A retry that read this answer once more would ask once more.
+            memory.put(questions=min(number, most), cursor=cursor)
+            if number <= most:
                 self.log.info("Message %s means neither yes nor no: asking again", not_understood.id)
-                memory.put(questions=number)
                 receipts.append(self._ask(hook, draft, context))
             else:
                 self.log.info("Message %s means neither yes nor no: waiting for another", not_understood.id)
@@ -270,7 +277,7 @@ class ApprovalByMessageOperator(SendAndWaitForReplyOperator, BranchMixIn):
             context,
             receipts,
             selection=selection,
-            cursor=cursor.to_dict(),
+            cursor=cursor,
             code=code,
             end_at=datetime.fromisoformat(event["end_at"]),
         )

@@ -116,7 +116,7 @@ class SendAndWaitForReplyOperator(SendMessageOperator):
             drafts = [self.question(memory, number, code) for number in range(1, memory.get("questions", 1) + 1)]
             receipts = [self._ask(hook, draft, context) for draft in drafts]
             selection = self._selection(hook, drafts[-1], receipts, code)
-            cursor = self._where_to_begin(hook, receipts[0], context)
+            cursor = memory.get("cursor") or self._where_to_begin(hook, receipts[0], context)
         context["ti"].xcom_push(key="receipt", value=receipts[0].to_dict())
         self.announce(context)
         return self._wait(context, receipts, selection=selection, cursor=cursor, code=code, end_at=end_at)
@@ -170,7 +170,9 @@ class SendAndWaitForReplyOperator(SendMessageOperator):
         """
         from airflow_messaging.services.replying import with_code
 
-        draft = self.draft(None, stable_message_id(memory.message_id(number), self.conn_id, self.to))
+        message_id = stable_message_id(memory.message_id(number), self.conn_id, self.to)
+        # Who is asked again has the files already, and by then they may be gone here.
+        draft = self.draft(None, message_id, with_files=number == 1)
         if code is None:
             return draft
         return dataclasses.replace(draft, text=with_code(draft.text or "", self.code_text, code))

@@ -167,6 +167,7 @@ class Keeper:
         self._clock = clock
         self._concurrency = concurrency
         self._noted = 0
+        self._to_be_noted = 0
         self._ahead = 0
         self._begun: set[int] = set()
         self._written_at = -INTERVAL_S
@@ -195,7 +196,7 @@ class Keeper:
 
     def close(self) -> None:
         """Take note of what was not sent after all, and of what nobody knows; write all that is left to write."""
-        for position, line in enumerate(self._lines[: self._noted]):
+        for position, line in enumerate(self._lines[: self._to_be_noted]):
             if position not in self._begun:
                 line.note(began=None, ended=None)
             elif line.in_doubt and line.record.ended is None:
@@ -206,6 +207,8 @@ class Keeper:
         quick = time.monotonic() - self._written_at < INTERVAL_S
         self._ahead = 2 * self._ahead if quick else self._concurrency
         noted = min(self._noted + self._ahead, len(self._lines))
+        # Known before the write: if that fails, what was not kept was not sent either.
+        self._to_be_noted = noted
         for line in self._lines[self._noted : noted]:
             line.note(began=self._clock())
         await self._write()

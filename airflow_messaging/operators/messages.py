@@ -73,7 +73,7 @@ class SendMessageOperator(SplittingOperator):
         self.in_reply_to = in_reply_to
         self.options = options
 
-    def draft(self, hook: Any, message_id: str) -> Draft:
+    def draft(self, hook: Any, message_id: str, *, with_files: bool = True) -> Draft:
         """Return the message in the words shared by all services."""
         from airflow_messaging.hooks.drafts import draft_of
 
@@ -81,7 +81,7 @@ class SendMessageOperator(SplittingOperator):
             self.to,
             self.text,
             subject=self.subject,
-            attachments=self.attachments,
+            attachments=self.attachments if with_files else (),
             in_reply_to=self.in_reply_to,
             message_id=message_id,
             options=self.options,

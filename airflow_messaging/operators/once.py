@@ -320,8 +320,12 @@ class Sending:
     def _refused(self) -> None:
         if self._in_doubt:
             log.warning("The service refuses message %s, but an earlier attempt may have sent it", self._message_id)
-        else:
+            return
+        try:
             self._entry.forget()
+        except Exception as error:
+            # What the service said counts, such as when to come again.
+            log.warning("The record of message %s could not be removed: %s", self._message_id, type(error).__name__)
 
     def _look_after(self, error: MessagingError, *, resend: bool = False) -> Receipt | None:
         """Find what an attempt has sent; None if it is to be sent again."""

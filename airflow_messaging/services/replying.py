@@ -23,6 +23,12 @@ CODE_LENGTH = 5
 _AROUND = " \t.,;:!?¡¿\"'“”„‟‘‚‛«»‹›()[]<>*_-–—"
 """What may stand before and after an answer."""
 
+_PRESENTATION = "\ufe0e\ufe0f"
+"""Says whether a sign is shown as text or as a picture; keyboards add it or leave it out."""
+
+_TURKISH_I = str.maketrans({"ı": "i", "\N{COMBINING DOT ABOVE}": None})
+"""Case folding keeps the four letters I of Turkish apart, of which capitals are two."""
+
 
 def reply_to(service: Service, draft: Draft, receipts: Sequence[Receipt], code: str | None = None) -> Flow[Selection]:
     """Return what the reply to a question is like.
@@ -103,8 +109,8 @@ def _folded(text: str) -> str:
     if text.isascii():
         return text
     folded = unicodedata.normalize("NFKC", text).replace("’", "'")
-    return "".join(letter for letter in folded if unicodedata.category(letter) != "Cf")
+    return "".join(letter for letter in folded if unicodedata.category(letter) != "Cf" and letter not in _PRESENTATION)
 
 
 def _bare(text: str) -> str:
-    return " ".join(text.strip(_AROUND).casefold().split())
+    return " ".join(text.strip(_AROUND).casefold().translate(_TURKISH_I).split())

@@ -209,9 +209,11 @@ def found(
     numbers = {_national(number) for number in draft.to}
 
     def is_same(item: Reader) -> bool:
-        # Where the report does not name it, the service has chosen by it, and the number is a second look.
-        unique_id = _word(item, "unique_id")
-        return unique_id == draft.message_id if unique_id else _national(_word(item, "phone")) in numbers
+        # One id may stand for several messages. A report that does not name it was chosen by it.
+        unique_id, phone = _word(item, "unique_id"), _national(_word(item, "phone"))
+        if unique_id not in ("", draft.message_id):
+            return False
+        return phone in numbers if phone else bool(unique_id)
 
     def fits(item: Reader) -> bool | None:
         queued, start = item.time("queued", zone, now) or item.time("sent", zone, now), since.replace(microsecond=0)

@@ -45,7 +45,8 @@ def retrying(call: Call[Any], options: TransportOptions, sleep: Callable[[float]
     def wait(state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
         asked_for = error.retry_after if isinstance(error, ServiceError) else None
-        return asked_for if asked_for is not None else _backoff(state)
+        # No pause, or one until a time that is past, is no reason to hurry.
+        return asked_for or _backoff(state)
 
     return {
         "stop": tenacity.stop_after_attempt(options.attempts),

@@ -1,6 +1,7 @@
 """An approval whose answer is not understood, so that it is asked again, or does not come in time."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,6 +79,55 @@ class TestAskingAgain:
         page.press("Approve")
         event = asyncio.run(fire(deferred.trigger))
         assert resume(make(), deferred, event, context)["answered_by"] == "user"
+
+    @pytest.mark.parametrize("service", SERVICES)
+    def test_a_retry_does_not_judge_the_same_answer_again(
+        self, service: str, silent: RunningSandbox, page: Page
+    ) -> None:
+        store = Store()
+        make = lambda: approval(service, max_questions=3)  # noqa: E731
+        deferred = asked(make(), approval_context(store))
+        answer(silent, service, "pardon?")
+        deferred_again(make, deferred, approval_context(store))
+        for try_number in (2, 3):
+            context = approval_context(store, try_number=try_number)
+            deferred = asked(make(), context)
+            with pytest.raises(TimeoutError):
+                asyncio.run(asyncio.wait_for(fire(deferred.trigger), 1.5))
+        assert len(sent(silent, service)) == 2
+        answer(silent, service, "yes")
+        assert go_on(make, deferred, context)["approved"] is True
+
+    def test_past_the_last_question_neither(self, silent: RunningSandbox, page: Page) -> None:
+        store = Store()
+        make = lambda: approval("mdi", max_questions=1)  # noqa: E731
+        deferred = asked(make(), approval_context(store))
+        answer(silent, "mdi", "pardon?")
+        deferred_again(make, deferred, approval_context(store))
+        deferred = asked(make(), approval_context(store, try_number=2))
+        with pytest.raises(TimeoutError):
+            asyncio.run(asyncio.wait_for(fire(deferred.trigger), 1.5))
+        assert len(sent(silent, "mdi")) == 1
+
+    @pytest.mark.parametrize("given", [{"yes_words": {"tak", "yes"}, "no_words": {"no"}}, {"max_questions": "3"}])
+    def test_what_was_accepted_at_first_holds_later(self, given: Any, silent: RunningSandbox, page: Page) -> None:
+        context = approval_context()
+        make = lambda: approval("mdi", **given)  # noqa: E731
+        deferred = asked(make(), context)
+        answer(silent, "mdi", "pardon?")
+        deferred_again(make, deferred, context)
+        assert len(sent(silent, "mdi")) == 2
+
+    def test_files_go_with_the_first_question_only(self, silent: RunningSandbox, page: Page, tmp_path: Path) -> None:
+        contract = tmp_path / "contract.txt"
+        contract.write_text("a contract")
+        context = approval_context()
+        make = lambda: approval("liquidfiles", attachments=[str(contract)])  # noqa: E731
+        deferred = asked(make(), context)
+        contract.unlink()
+        answer(silent, "liquidfiles", "pardon?")
+        deferred_again(make, deferred, context)
+        assert [len(question["attachments"]) for question in sent(silent, "liquidfiles")] == [1, 0]
 
     def test_keeps_the_code(self, silent: RunningSandbox, page: Page) -> None:
         context = approval_context()

@@ -87,6 +87,7 @@ class TestDecisions:
             ConnectFailed("mdi", "messages", "ConnectTimeout"),
             NotFound("mdi", "messages", status=404),
             RateLimited("mdi", "messages", status=429),
+            RateLimited("mdi", "messages", status=429, retry_after=0.0),
             ServiceUnavailable("mdi", "messages", status=502),
             ValueError("anything else"),
         ],

@@ -61,6 +61,18 @@ def fault(service: str, **what: Any) -> dict[str, Any]:
     return {"service": service, "path": SEND_PATHS[service], **what}
 
 
+class FailsAtFirst(FileStore):
+    """A store whose first write fails."""
+
+    failed = False
+
+    def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+        if not self.failed:
+            self.failed = True
+            raise RuntimeError("the API server does not answer")
+        super().set(key, value)
+
+
 def rows(store: FileStore) -> dict[str, Any]:
     return {key: row for page in store.all().values() for key, row in page.items()}
 
@@ -287,3 +299,12 @@ class TestTheRecord:
         with pytest.raises(RuntimeError, match="no store today"):
             send("mdi", numbered("mdi", 4), Broken())
         assert asked(sandbox, "mdi") == 0
+
+
+def test_what_could_not_be_noted_was_not_sent(sandbox: RunningSandbox, tmp_path: Path) -> None:
+    store = FailsAtFirst(tmp_path / "store.json")
+    with pytest.raises(RuntimeError):
+        send("go_integrate", numbered("go_integrate", 30), store)
+    assert asked(sandbox, "go_integrate") == 0
+    send("go_integrate", numbered("go_integrate", 30), store)
+    assert len(sent(sandbox, "go_integrate")) == 30

@@ -13,6 +13,7 @@ from airflow_messaging.exceptions import (
     DeliveryUnknown,
     InvalidInput,
     MessagingError,
+    RateLimited,
     ServiceUnavailable,
     may_have_had_effect,
 )
@@ -23,6 +24,7 @@ from airflow_messaging.operators.base import message_id_for
 from airflow_messaging.operators.once import Record
 from airflow_messaging.operators.serwersms import SerwerSmsSendMessageOperator
 from airflow_messaging.sandbox import RunningSandbox
+from airflow_messaging.transport import pacing
 
 from .sends import (
     LOOK_PATHS,
@@ -284,3 +286,20 @@ def test_the_record_survives_json() -> None:
 def test_connection_lost_is_harmless_and_unknown_errors_are_not() -> None:
     assert not may_have_had_effect(ConnectionLost("mdi", "session", "reset"))
     assert may_have_had_effect(MessagingError("anything"))
+
+
+def test_what_the_service_says_counts_though_the_record_cannot_be_removed(
+    sandbox: RunningSandbox, store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_key: str) -> None:
+        raise RuntimeError("the API server does not answer")
+
+    monkeypatch.setattr(store, "delete", fails)
+    sandbox.faults([fault("mdi", status=429, headers={"Retry-After": "600"})])
+    with pytest.raises(RateLimited) as caught:
+        send("mdi", "hello", store)
+    assert caught.value.retry_after == pytest.approx(600, abs=2)
+    # The pause over, the service can be asked whether it was sent after all.
+    monkeypatch.setattr(pacing, "_lanes", {})
+    send("mdi", "hello", store)
+    assert sent(sandbox, "mdi") == ["hello"]

@@ -266,8 +266,9 @@ def test_it_is_found_by_its_unique_id_alone(service):
         [report(queued="2024-10-28 19:59:59")],
         [report(status="unsent")],
         [report(unique_id=None, phone=OTHER)],
+        [report(phone=OTHER)],
     ],
-    ids=["nothing", "another id", "older", "refused", "another number"],
+    ids=["nothing", "another id", "older", "refused", "another number", "another number under the same id"],
 )
 def test_what_is_not_this_message(service, there):
     assert find(service, *there) is None
@@ -276,6 +277,11 @@ def test_what_is_not_this_message(service, there):
 def test_a_report_that_names_no_unique_id_was_chosen_by_it(service):
     for phone in (PHONE, "500600700"):
         assert find(service, report(unique_id=None, phone=phone)).id == "r1"
+
+
+@pytest.mark.parametrize("phone", ["500600700", "", None])
+def test_a_report_under_the_id_may_write_the_number_otherwise_or_not_at_all(service, phone):
+    assert find(service, report(phone=phone)).id == "r1"
 
 
 def test_the_older_one_of_two_with_the_same_id_is_left_out(service):

@@ -7,8 +7,8 @@ import pytest
 
 from airflow_messaging.services.replying import verdict, words_of
 
-YES = words_of("yes_words", ["yes", "sí", "d'accord", "👨‍👩‍👧"])
-NO = words_of("no_words", ["não", "no"])
+YES = words_of("yes_words", ["yes", "sí", "d'accord", "👨‍👩‍👧", "👍"])
+NO = words_of("no_words", ["não", "no", "hayır", "İptal"])
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,12 @@ NO = words_of("no_words", ["não", "no"])
         ("👨‍👩‍👧", True),
         ("“Yes” K7QTD", True),
         ("yes Ｋ７ＱＴＤ", True),
+        ("👍", True),
+        ("👍\ufe0f", True),
+        ("HAYIR", False),
+        ("hayır", False),
+        ("İPTAL", False),
+        ("iptal", False),
         ("yes\u200bterday", None),
         ("“yes, but”", None),
         ("\u200b\u200b", None),
