@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, AssetWatcher
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
+
+FAIL = "fail"
+LEAVE_OUT = "leave_out"
 
 MOST_REMEMBERED = 1000
 """Messages that a DAG remembers to have had. Those that come twice follow each other within minutes."""
@@ -40,7 +46,7 @@ def inbox_asset(name: str, *, conn_id: str, reader: str | None = None, **options
     return Asset(name, watchers=[AssetWatcher(name=f"{name} inbox", trigger=trigger)])
 
 
-def messages_from(context: Context) -> list[dict[str, Any]]:
+def messages_from(context: Context, *, on_gone: str = FAIL) -> list[dict[str, Any]]:
     """Return the messages that this DAG run was triggered by, oldest event first.
 
     What did not travel in the events is read from the spool or fetched from the service.
@@ -50,11 +56,16 @@ def messages_from(context: Context) -> list[dict[str, Any]]:
     empty where the run was only there to make sure that nothing is left behind.
 
     :param context: The task's context.
+    :param on_gone: What to do with a message that did not travel and is not there any more: ``"fail"`` (default), so
+        that somebody sees to it, or ``"leave_out"``, with an error in the log, so that the others can be dealt with.
     :return: The JSON of the messages.
     :raises MessageGone: If a message is not there any more.
+    :raises InvalidInput: If a message is not in the spool any more, or ``on_gone`` is something else.
     """
     from airflow_messaging import readers
+    from airflow_messaging.services.base import require
 
+    require(on_gone in (FAIL, LEAVE_OUT), "on_gone", on_gone, f"'{FAIL}' or '{LEAVE_OUT}'")
     packed = {key: item for payload in _payloads(context) for key, item in _with_identities(payload)}
     if not packed:
         return []
@@ -66,7 +77,7 @@ def messages_from(context: Context) -> list[dict[str, Any]]:
         remembered = {**handled, **dict.fromkeys(mine, run.run_id)}
         newest = dict(list(remembered.items())[-MOST_REMEMBERED:])
         readers.save_variable(name, newest, f"Which run of {run.dag_id} had which message")
-    return [_unpacked(conn_id, item) for conn_id, item in mine.values()]
+    return list(_unpacked_of(mine.values(), on_gone))
 
 
 def _payloads(context: Context) -> Iterator[Mapping[str, Any]]:
@@ -82,6 +93,20 @@ def _with_identities(payload: Mapping[str, Any]) -> Iterator[tuple[str, tuple[st
     for item in payload["messages"]:
         identity = "\n".join([payload["service"], payload["account"], item["id"]])
         yield hashlib.sha256(identity.encode()).hexdigest()[:24], (payload["conn_id"], item)
+
+
+def _unpacked_of(messages: Iterable[tuple[str, dict[str, Any]]], on_gone: str) -> Iterator[dict[str, Any]]:
+    from airflow_messaging.exceptions import MessageGone, MessagingError
+
+    for conn_id, item in messages:
+        try:
+            yield _unpacked(conn_id, item)
+        except MessagingError as error:
+            # A storage that only does not answer now has not lost anything.
+            is_gone = isinstance(error, MessageGone) or isinstance(error.__context__, FileNotFoundError)
+            if on_gone == FAIL or not is_gone:
+                raise
+            log.error("Message %s is left out: %s", item["id"], error)
 
 
 def _unpacked(conn_id: str, item: dict[str, Any]) -> dict[str, Any]:

@@ -42,8 +42,9 @@ def place_of(conn_id: str, reader: str) -> str:
     """
     if not isinstance(reader, str) or not _NAME.fullmatch(reader):
         raise InvalidInput("reader", reader, "up to 100 letters, digits, '_', '.' or '-'")
-    # A connection's name may have a colon, a reader's may not: the last one always separates them.
-    return f"{conn_id}:{reader}"
+    # A connection's name may have a colon, a reader's may not: the last one always separates them. What follows a '#'
+    # would get lost in the address under which Airflow's workers ask for a variable.
+    return f"{conn_id.replace('#', '%23')}:{reader}"
 
 
 def load(conn_id: str, reader: str) -> Cursor | None:

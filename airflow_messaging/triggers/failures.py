@@ -28,13 +28,18 @@ def pause_after(failures: int, interval: float, error: BaseException) -> float:
 
 
 async def until_it_passes(
-    work: Callable[[], Awaitable[T]], *, interval: float, on_first: Callable[[MessagingError], object]
+    work: Callable[[], Awaitable[T]],
+    *,
+    interval: float,
+    on_first: Callable[[MessagingError], object],
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> T:
     """Do something, again and again while the service is out of reach.
 
     :param work: What is done; called once per attempt.
     :param interval: Seconds between two attempts when all is well; the pauses grow from there.
     :param on_first: Told the first failure.
+    :param pause: Pauses for so many seconds, or less if the work is no longer wanted. Default: always so long.
     :return: What the work brings.
     :raises MessagingError: Every failure that does not pass by itself.
     """
@@ -48,7 +53,7 @@ async def until_it_passes(
             failures += 1
             if failures == 1:
                 on_first(error)
-            await asyncio.sleep(pause_after(failures, interval, error))
+            await pause(pause_after(failures, interval, error))
 
 
 def as_messaging_error(error: Exception) -> MessagingError:

@@ -35,6 +35,10 @@ class Flight:
         self._left_out_until = {id_: until for id_, until in self._left_out_until.items() if until > now}
         return dict.fromkeys([*self._in_flight, *self._left_out_until])
 
+    def has(self, message: Message) -> bool:
+        """Say whether a message is handed to Airflow and not stored yet."""
+        return message.id in self._in_flight
+
     def takes_off(self, messages: list[Message]) -> None:
         """Note that messages are handed to Airflow."""
         self._in_flight.update(message.id for message in messages)
@@ -45,11 +49,13 @@ class Flight:
         """Note that Airflow has stored messages.
 
         :param messages: The messages.
-        :param stale_s: Seconds for which they are left out if they are listed again; infinite where they stay unread.
+        :param stale_s: Seconds for which they are left out if they are listed again; infinite where they stay unread,
+            and 0 where a cursor leaves them out.
         """
-        until = self._now() + stale_s
         self._in_flight.difference_update(message.id for message in messages)
-        self._left_out_until.update({message.id: until for message in messages})
+        if stale_s > 0:
+            until = self._now() + stale_s
+            self._left_out_until.update({message.id: until for message in messages})
         if len(self._in_flight) < MOST_IN_FLIGHT:
             self._room.set()
 

@@ -75,7 +75,7 @@ async def packed(message: Message, waiter: Waiter, *, spool: str | None, conn_id
 
 
 def partial(pairs: Iterable[Pair], service: Service) -> frozenset[str]:
-    """Return the ids of messages of which something is with the service only, and goes once they are marked read.
+    """Return the ids of messages that cannot be marked read, or of which something would be gone then.
 
     :param pairs: The messages of an event.
     :param service: The service.
@@ -113,7 +113,7 @@ def apart_from(messages: Iterable[Message], others: Iterable[Message]) -> list[M
 
 
 def _has_more(carried: JsonDict, message: Message) -> bool:
-    return bool(message.attachments) or not is_whole(carried)
+    return bool(message.attachments) or not is_whole(carried) or message.sender is None or message.received_at is None
 
 
 def _concerns_one_message(error: Exception) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -57,7 +56,7 @@ class InboxProducer(SharedStreamProducer):
         except Exception:
             pause = PAUSE_S * 2.0 ** min(_refused[self._name], 10)
             _refused[self._name] += 1
-            await asyncio.sleep(min(pause, LONGEST_PAUSE_S))
+            await self._reader.pause(min(pause, LONGEST_PAUSE_S))
             raise
         _refused.pop(self._name, None)
 

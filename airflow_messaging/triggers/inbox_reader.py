@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import math
@@ -83,7 +84,7 @@ class InboxReader:
         self._burst = Burst(options["flush_after"])
         self._marked: dict[str, Message] = {}
         self._to_hand_over: list[Message] = []
-        self._ended = False
+        self._ended = asyncio.Event()
         self._placed = False
         self._tail_remembered = False
         self._cursor: Cursor
@@ -113,7 +114,12 @@ class InboxReader:
                     self._leave()
                     await asyncio.sleep(pause_after(failures, 5.0, problem))
         finally:
-            self._ended = True
+            self._ended.set()
+
+    async def pause(self, seconds: float) -> None:
+        """Pause, but no longer than until the stream ends."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), seconds)
 
     async def settle(self, receipts: list[Receipt]) -> None:
         """Acknowledge events that are stored, oldest first. While the service is out of reach, this goes on trying.
@@ -126,6 +132,7 @@ class InboxReader:
         await until_it_passes(
             lambda: self._settle(receipts),
             interval=self._poke_interval,
+            pause=self.pause,
             on_first=lambda error: log.warning(
                 "%s cannot take acknowledgements now, they are tried again: %s", self.conn_id, error
             ),
@@ -269,10 +276,11 @@ class InboxReader:
     # -- acknowledging ----------------------------------------------------------------------------------------------
 
     async def _settle(self, receipts: list[Receipt]) -> None:
-        if self._ended:
+        if self._ended.is_set():
             return
         await self._remember_tail(receipts[-1].has_tail)
-        await self._forget_marked([message for receipt in receipts if receipt.marked for message in receipt.messages])
+        await self._forget_marked([message for receipt in receipts for message in receipt.messages])
+        self._flight.lands([message for receipt in receipts if receipt.marked for message in receipt.messages])
         messages = [message for receipt in receipts if not receipt.marked for message in receipt.messages]
         if not messages:
             return
@@ -280,7 +288,7 @@ class InboxReader:
             await self._mark_read(messages, frozenset().union(*(receipt.partial for receipt in receipts)))
         else:
             await self._save_cursor(receipts[-1].cursor)
-            self._flight.lands(messages)
+            self._flight.lands(messages, stale_s=0)
 
     async def _remember_tail(self, has_tail: bool) -> None:
         if has_tail is not self._tail_remembered:
@@ -300,35 +308,36 @@ class InboxReader:
         unready += [message for message in along if message.id in at_stake]
         ready = inbox_messages.apart_from(ready, unready)
         # The answer to marking may be lost, or a stop may come before it: what it would bring is kept before.
-        await self._keep_marked(inbox_messages.apart_from(along, unready))
+        await self._keep_marked(inbox_messages.apart_from(along, unready), until_stopped=True)
         await self._keep_marked(await waiter.run(lambda service: service.mark_read(ready)))
         self._flight.lands(ready)
         marked = {message.id for message in ready}
         self._flight.lands([message for message in messages if message.id not in marked], stale_s=math.inf)
 
-    async def _keep_marked(self, handed_out: list[Message]) -> None:
-        """Keep what is marked read along with others: nobody will get it from the service again."""
+    async def _keep_marked(self, handed_out: list[Message], *, until_stopped: bool = False) -> None:
+        """Keep what is marked read along with others, and not stored: nobody will get it from the service again."""
         known = self._flight.ids()
-        messages = [message for message in handed_out if message.id not in known]
-        if not messages:
+        new = [message for message in handed_out if message.id not in known]
+        under_way = [message for message in handed_out if self._flight.has(message) and message.id not in self._marked]
+        if not (new or under_way):
             return
-        log.warning("%s: %d more messages are marked read along with others", self.conn_id, len(messages))
-        self._marked |= {message.id: message for message in messages}
-        self._flight.takes_off(messages)
+        log.warning("%s: %d more messages are marked read along with others", self.conn_id, len(new) + len(under_way))
+        self._marked |= {message.id: message for message in (*new, *under_way)}
+        self._flight.takes_off(new)
         failures = 0
         while not await self._saved_marked():
+            if until_stopped and self._ended.is_set():
+                raise MessagingError("the watcher was stopped before it could mark anything read")
             failures += 1
-            await asyncio.sleep(min(2.0**failures, 60.0))
-        self._to_hand_over += messages
+            pause = self.pause if until_stopped else asyncio.sleep
+            await pause(min(2.0**failures, 60.0))
+        self._to_hand_over += new
         self._stirred.set()
 
     async def _forget_marked(self, messages: list[Message]) -> None:
-        if not messages:
-            return
-        for message in messages:
-            self._marked.pop(message.id, None)
-        self._flight.lands(messages)
-        await self._saved_marked()
+        stored = [message for message in messages if self._marked.pop(message.id, None) is not None]
+        if stored:
+            await self._saved_marked()
 
     async def _saved_marked(self) -> bool:
         value = [message.to_dict() for message in self._marked.values()]

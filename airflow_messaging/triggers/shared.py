@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_messaging.exceptions import AuthenticationFailed, MessagingError, is_passing
 from airflow_messaging.triggers.failures import as_messaging_error, pause_after
-from airflow_messaging.triggers.shared_client import SharedClient
+from airflow_messaging.triggers.shared_client import LookUpFailed, SharedClient
 from airflow_messaging.triggers.waiter import Begin, Waiter
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-AUTHENTICATION_TRIES = 3
+CONNECTION_TRIES = 3
 NEVER = math.inf
 SHORTEST_PAUSE_S = 0.2
 LONGEST_TURN_S = 0.005
@@ -154,6 +154,7 @@ class SharedInbox:
             del self._registry[self._conn_id]
         if self._task is not None:
             self._task.cancel()
+        self.client.end(MessagingError("the inbox has been left"))
 
     async def _run(self) -> None:
         try:
@@ -166,10 +167,10 @@ class SharedInbox:
                     finally:
                         await self.client.close(hook)
                     self._begin_again()
-                except AuthenticationFailed as error:
+                except (AuthenticationFailed, LookUpFailed) as error:
                     # The connection may have been changed meanwhile: it is looked up again, but not for ever.
                     self._refused += 1
-                    if self._refused >= AUTHENTICATION_TRIES:
+                    if self._refused >= CONNECTION_TRIES:
                         raise
                     await asyncio.sleep(pause_after(self._refused, self._interval(), error))
         except Exception as error:

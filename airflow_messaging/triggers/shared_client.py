@@ -26,6 +26,10 @@ class AccountChanged(MessagingError):
     """The connection leads to another account now."""
 
 
+class LookUpFailed(MessagingError):
+    """The connection cannot be looked up; Airflow says that it is not defined also when it cannot look."""
+
+
 class SharedClient:
     """The one open hook of a connection.
 
@@ -63,8 +67,14 @@ class SharedClient:
         """Look the connection up and open its hook.
 
         :raises AccountChanged: If it leads to another account than before.
+        :raises LookUpFailed: If Airflow cannot say where it leads.
         """
-        hook, self._next = self._next or await self._look_up(), None
+        try:
+            hook, self._next = self._next or await self._look_up(), None
+        except MessagingError:
+            raise
+        except Exception as error:
+            raise LookUpFailed(str(as_messaging_error(error))) from None
         account = _account(hook)
         if self._account not in (None, account):
             await hook.__aexit__()

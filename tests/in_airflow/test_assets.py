@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_messaging.assets import MOST_REMEMBERED, inbox_asset, messages_from
-from airflow_messaging.exceptions import InvalidInput, MessageGone
+from airflow_messaging.exceptions import InvalidInput, MessageGone, MessagingError, ServiceUnavailable
 from airflow_messaging.get_provider_info import CONNECTION_TYPES, get_provider_info
 from airflow_messaging.sandbox import RunningSandbox
 
@@ -86,6 +86,26 @@ class TestMessagesFrom:
         reference = {"service": "sendhub", "id": "999999", "received_at": None, "fetch": True}
         with pytest.raises(MessageGone):
             messages_from(context("r1", payload(messages=[reference])))
+
+    @pytest.mark.parametrize("gone", [{"fetch": True}, {"spooled": "file:///not/there/message.json"}])
+    def test_the_others_can_be_had_without_it(
+        self, gone: dict[str, Any], sandbox: RunningSandbox, connections: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        events = payload("1"), payload(messages=[{"service": "sendhub", "id": "999999", "received_at": None, **gone}])
+        assert ids(messages_from(context("r1", *events), on_gone="leave_out")) == ["1"]
+        assert "Message 999999 is left out" in caplog.text
+        with pytest.raises(MessagingError):
+            messages_from(context("r1", *events))
+
+    def test_a_service_that_does_not_answer_leaves_nothing_out(self, sandbox: RunningSandbox, connections: Any) -> None:
+        reference = {"service": "sendhub", "id": "999999", "received_at": None, "fetch": True}
+        sandbox.faults([{"service": "sendhub", "status": 502}])
+        with pytest.raises(ServiceUnavailable):
+            messages_from(context("r1", payload(messages=[reference])), on_gone="leave_out")
+
+    def test_what_else_is_to_be_done_is_refused(self) -> None:
+        with pytest.raises(InvalidInput, match="on_gone"):
+            messages_from(context("r1", payload("1")), on_gone="ignore")
 
 
 @pytest.mark.newest

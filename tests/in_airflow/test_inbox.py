@@ -275,3 +275,14 @@ class TestFlight:
         assert set(flight.ids()) == {"a", "b", "c"}
         now = inbox_flight.STALE_S + 1
         assert set(flight.ids()) == {"b", "c"}
+
+    def test_what_a_cursor_leaves_out_need_not_be_remembered(self) -> None:
+        from airflow_messaging.messages import Message
+
+        flight = inbox_flight.Flight()
+        for number in range(3):
+            message = Message(service="mdi", id=str(number))
+            flight.takes_off([message])
+            flight.lands([message], stale_s=0)
+        assert flight.ids() == {}
+        assert flight._left_out_until == {}

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from airflow.sdk import Variable
@@ -21,6 +22,13 @@ def test_a_reader_that_is_new_has_no_cursor(variables: dict[str, str]) -> None:
 def test_a_cursor_comes_back(variables: dict[str, str]) -> None:
     readers.save("sendhub_default", "orders", Cursor(seen={"7": None}))
     assert readers.load("sendhub_default", "orders") == Cursor(seen={"7": None})
+
+
+def test_no_part_of_a_connections_name_gets_lost_in_an_address() -> None:
+    paths = {
+        urlsplit(f"http://api/variables/{readers.variable_name(f'svc#{number}', 'orders')}").path for number in (1, 2)
+    }
+    assert len(paths) == 2
 
 
 def test_an_api_server_that_does_not_answer_sets_no_reader_back(monkeypatch: pytest.MonkeyPatch) -> None:

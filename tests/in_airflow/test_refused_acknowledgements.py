@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from airflow_messaging.exceptions import AuthenticationFailed
+from airflow_messaging.exceptions import AuthenticationFailed, MessagingError
 from airflow_messaging.sandbox import RunningSandbox, running
-from airflow_messaging.triggers import inbox_places, inbox_reader, shared_client
+from airflow_messaging.triggers import failures, inbox_places, inbox_reader, shared_client
 
-from .watching import inbound, until, watch
+from .watching import inbound, unread, until, watch
 
 pytestmark = [pytest.mark.newest, pytest.mark.usefixtures("connections", "variables", "short_backoff")]
 
@@ -119,3 +119,37 @@ async def test_a_watcher_ends_where_its_connection_leads_to_another_account(
             again, _ = await anext(stream)
             assert sent in [message["id"] for message in again["messages"]]
             assert again["account"] != payload["account"]
+
+
+async def test_a_watcher_that_is_stopped_waits_for_no_service(
+    sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failures, "pause_after", lambda *_: 60.0)
+    await inbound(sandbox, "sendhub")
+    async with produced("sendhub") as (producer, stream):
+        _, receipt = await anext(stream)
+        await asyncio.to_thread(sandbox.faults, [{"service": "sendhub", "path": "*/messages/*", "status": 503}])
+        settling = asyncio.ensure_future(producer.advance(stored(receipt)))
+        await until(lambda: any("/messages/" in entry["path"] for entry in sandbox.journal("sendhub")))
+        await asyncio.sleep(0.5)
+        assert not settling.done()
+        await stream.aclose()
+        await asyncio.wait_for(settling, 5)
+
+
+async def test_nor_for_an_airflow_that_keeps_nothing(sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(name: str, *_: Any) -> None:
+        if "marked" in name:
+            raise OSError("the API server does not answer")
+
+    await asyncio.to_thread(sandbox.clock, 0, frozen=True)
+    sent = {await inbound(sandbox, "serwersms", text=text, sender="48500600700") for text in ("order", "chatter")}
+    async with produced("serwersms", contains="order") as (producer, stream):
+        _, receipt = await anext(stream)
+        monkeypatch.setattr(inbox_places, "save", fails)
+        settling = asyncio.ensure_future(producer.advance(stored(receipt)))
+        await asyncio.sleep(0.5)
+        await stream.aclose()
+        with pytest.raises(MessagingError, match="was stopped"):
+            await asyncio.wait_for(settling, 5)
+    assert await unread(sandbox, "serwersms") >= sent

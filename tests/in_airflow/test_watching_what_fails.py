@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import sys
 from collections.abc import AsyncIterator
 from types import ModuleType, SimpleNamespace
@@ -68,6 +69,36 @@ def stored(receipt: Any) -> Any:
 
 @pytest.mark.newest
 class TestMarkedAlong:
+    async def test_what_is_marked_while_its_own_event_is_not_stored_comes_again(
+        self, sandbox: RunningSandbox, variables: dict[str, str]
+    ) -> None:
+        """Two events bring the messages of one second, and only the first is stored before the triggerer dies."""
+        await asyncio.to_thread(sandbox.clock, 0, frozen=True)
+        sent = [await inbound(sandbox, "serwersms", text=text, sender=SENDER) for text in ("one", "two")]
+        trigger = watch("serwersms", max_messages=1)
+        producer = trigger.create_shared_stream_producer(trigger.arguments())
+        stream = producer.open_stream()
+        came = [await anext(stream) for _ in sent]
+        assert [message["id"] for payload, _ in came for message in payload["messages"]] == sent
+        await producer.advance([stored(came[0][1])])
+        assert not await unread(sandbox, "serwersms") & set(sent)
+        await stream.aclose()
+        await producer.aclose()
+        async with running(trigger) as triggerer:
+            await until(lambda: triggerer.ids == sent[1:])
+            await until(lambda: variables["airflow_messaging.watch_marked.serwersms_default:orders"] == "[]")
+
+    async def test_what_is_marked_under_way_comes_once_if_all_is_well(
+        self, sandbox: RunningSandbox, variables: dict[str, str]
+    ) -> None:
+        await asyncio.to_thread(sandbox.clock, 0, frozen=True)
+        sent = [await inbound(sandbox, "serwersms", text=text, sender=SENDER) for text in ("one", "two", "three")]
+        async with running(watch("serwersms", max_messages=1)) as triggerer:
+            await until(lambda: triggerer.ids == sent)
+            await asyncio.sleep(1)
+            assert triggerer.ids == sent
+        assert variables.get("airflow_messaging.watch_marked.serwersms_default:orders", "[]") == "[]"
+
     async def test_a_stop_while_the_service_marks_loses_nothing(self, sandbox: RunningSandbox) -> None:
         await asyncio.to_thread(sandbox.clock, 0, frozen=True)
         wanted = await inbound(sandbox, "serwersms", text="order 1", sender=SENDER)
@@ -226,3 +257,26 @@ class TestWithoutAck:
         for _ in range(5):
             sent.append(await inbound(sandbox, "sendhub"))
             await until(lambda: sent[-1] in got)
+
+
+@pytest.mark.newest
+async def test_what_cannot_be_marked_keeps_nobody_from_it(
+    sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow_messaging.services import serwersms_wire
+
+    def nameless(*arguments: Any) -> Message:
+        message = read(*arguments)
+        return dataclasses.replace(message, sender=None) if message.text == "who is this?" else message
+
+    read = serwersms_wire._message
+    monkeypatch.setattr(serwersms_wire, "_message", nameless)
+    left = await inbound(sandbox, "serwersms", text="who is this?", sender=SENDER)
+    marked = await inbound(sandbox, "serwersms", text="hello", sender="48500600701")
+    async with running(watch("serwersms")) as triggerer:
+        await until(lambda: set(triggerer.ids) == {left, marked})
+        await asyncio.sleep(1)
+        assert len(triggerer.ids) == 2
+    unread_now = await unread(sandbox, "serwersms")
+    assert left in unread_now
+    assert marked not in unread_now

@@ -6,8 +6,10 @@ import json
 from typing import Any
 
 import pytest
+from airflow.exceptions import AirflowNotFoundException
 
 from airflow_messaging.exceptions import AuthenticationFailed
+from airflow_messaging.hooks import registry
 from airflow_messaging.sandbox import RunningSandbox, running
 from airflow_messaging.triggers import shared
 
@@ -28,14 +30,37 @@ async def test_a_wrong_password_ends_all_waits_after_some_tries(
     with joined(conn_type) as first, joined(conn_type) as second:
         waits = await asyncio.gather(first.next(), second.next(), return_exceptions=True)
         assert [type(error) for error in waits] == [AuthenticationFailed] * 2
-        assert looked_up == [f"{conn_type}_default"] * shared.AUTHENTICATION_TRIES
+        assert looked_up == [f"{conn_type}_default"] * shared.CONNECTION_TRIES
         with pytest.raises(AuthenticationFailed):
             await first.next()
         # Who comes now begins anew.
         set_password(connections, monkeypatch, conn_type, None)
         with joined(conn_type) as third:
             await nothing_for(third)
-    assert len(looked_up) == shared.AUTHENTICATION_TRIES + 1
+    assert len(looked_up) == shared.CONNECTION_TRIES + 1
+
+
+@pytest.mark.parametrize("times", [shared.CONNECTION_TRIES - 1, shared.CONNECTION_TRIES])
+async def test_a_look_up_that_fails_is_tried_again_and_not_for_ever(
+    times: int, sandbox: RunningSandbox, connections: Any, monkeypatch: pytest.MonkeyPatch, quick: Any
+) -> None:
+    """Airflow says "not defined" also when its API server does not answer."""
+
+    async def look_up(conn_id: str) -> Any:
+        if next(failures, False):
+            raise AirflowNotFoundException(f"The conn_id `{conn_id}` isn't defined")
+        return await found(conn_id)
+
+    failures = iter([True] * times)
+    found = registry.async_hook_for
+    monkeypatch.setattr(registry, "async_hook_for", look_up)
+    arrived = await inbound(sandbox, "sendhub")
+    with joined() as first, joined() as second:
+        waits = await asyncio.gather(first.next(), second.next(), return_exceptions=True)
+    if times < shared.CONNECTION_TRIES:
+        assert [[message.id for message in messages] for messages in waits] == [[arrived]] * 2
+    else:
+        assert ["isn't defined" in str(error) for error in waits] == [True] * 2
 
 
 @pytest.mark.parametrize("conn_type", TYPES)
@@ -54,18 +79,18 @@ async def test_a_password_that_is_changed_meanwhile_is_taken_up(
         await until(lambda: bool(quick))
         set_password(connections, monkeypatch, conn_type, None)
         assert await task == [arrived]
-    assert 2 <= len(looked_up) <= shared.AUTHENTICATION_TRIES
+    assert 2 <= len(looked_up) <= shared.CONNECTION_TRIES
 
 
 async def test_only_refusals_in_a_row_end_the_waits(
     sandbox: RunningSandbox, connections: Any, looked_up: list[str]
 ) -> None:
     with joined() as waiter:
-        for number in range(shared.AUTHENTICATION_TRIES + 1):
+        for number in range(shared.CONNECTION_TRIES + 1):
             sandbox.faults([{"service": "sendhub", "status": 401, "times": 1}])
             arrived = await inbound(sandbox, "sendhub", str(number))
             assert await next_of(waiter) == [arrived]
-    assert len(looked_up) == shared.AUTHENTICATION_TRIES + 2
+    assert len(looked_up) == shared.CONNECTION_TRIES + 2
 
 
 async def test_other_work_waits_for_the_connection_to_be_mended(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_messaging.exceptions import MessagingError
+from airflow_messaging.hooks import registry
 from airflow_messaging.sandbox import RunningSandbox
 from airflow_messaging.services.receiving import Cursor
 from airflow_messaging.triggers import shared
@@ -42,6 +43,18 @@ async def test_the_last_one_to_leave_closes_everything(
     await asyncio.sleep(0.1)
     gc.collect()
     assert [str(w.message) for w in recwarn if issubclass(w.category, ResourceWarning | RuntimeWarning)] == []
+
+
+async def test_who_still_needs_the_client_is_told(connections: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(_conn_id: str) -> None:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(registry, "async_hook_for", never)
+    with client_of("sendhub") as client:
+        work = asyncio.create_task(client.run(lambda service: service.check()))
+        await asyncio.sleep(0.1)
+    with pytest.raises(MessagingError, match="has been left"):
+        await asyncio.wait_for(work, 2)
 
 
 async def test_leaving_twice_and_coming_back(sandbox: RunningSandbox, connections: Any) -> None:
