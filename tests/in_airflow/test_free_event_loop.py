@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -83,21 +84,45 @@ def wait_for(service: str, kind: type[Any] = NextMessageTrigger, seconds: float 
 @pytest.mark.newest
 @pytest.mark.parametrize("service", SERVICES)
 async def test_a_watcher_that_acknowledges(
-    service: str, sandbox: RunningSandbox, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    service: str, sandbox: RunningSandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def work() -> None:
         for number in range(20):
             await inbound(sandbox, service, text=f"{number} {'x' * 500}")
-        trigger = watch(service, after="earliest")
-        producer: Any = trigger.create_shared_stream_producer(trigger.arguments())
-        stream = producer.open_stream()
-        payload, receipt = await anext(stream)
-        assert payload["messages"]
-        await producer.advance([SimpleNamespace(broker_payload=receipt, outcome=SimpleNamespace(is_clean=True))])
-        await stream.aclose()
-        await producer.aclose()
+        await watch_and_acknowledge(service, after="earliest")
 
     assert await slow_steps(caplog, work) == []
+
+
+@pytest.mark.newest
+async def test_a_watcher_that_keeps_the_files_of_what_is_marked_along(
+    sandbox: RunningSandbox, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    await asyncio.to_thread(sandbox.clock, 0, frozen=True)
+    picture = {"filename": "a.jpg", "content": b"x" * 300_000}
+
+    def kept() -> int:
+        return sum(1 for _ in tmp_path.rglob("a.jpg"))
+
+    async def work() -> None:
+        await inbound(sandbox, "serwersms", text="order", sender="48500600700")
+        await inbound(sandbox, "serwersms", sender="48500600700", attachments=[dict(picture)])
+        before = await asyncio.to_thread(kept)
+        await watch_and_acknowledge("serwersms", contains="order", spool=f"file://{tmp_path}")
+        assert await asyncio.to_thread(kept) == before + 1
+
+    assert await slow_steps(caplog, work) == []
+
+
+async def watch_and_acknowledge(service: str, **options: Any) -> None:
+    trigger = watch(service, **options)
+    producer: Any = trigger.create_shared_stream_producer(trigger.arguments())
+    stream = producer.open_stream()
+    payload, receipt = await anext(stream)
+    assert payload["messages"]
+    await producer.advance([SimpleNamespace(broker_payload=receipt, outcome=SimpleNamespace(is_clean=True))])
+    await stream.aclose()
+    await producer.aclose()
 
 
 async def test_a_wait_for_an_approval(sandbox: RunningSandbox, caplog: pytest.LogCaptureFixture, page: Page) -> None:
