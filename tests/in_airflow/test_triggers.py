@@ -140,6 +140,7 @@ class TestRunning:
     def test_the_time_is_over(self, sandbox: RunningSandbox, seconds: float) -> None:
         assert self.run(next_message(seconds=seconds)) == {"status": "timeout"}
 
+    @pytest.mark.usefixtures("short_backoff")
     def test_a_timeout_of_something_else_is_not_the_end_of_the_wait(
         self, sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -148,9 +149,10 @@ class TestRunning:
 
         monkeypatch.setattr(compat_connection, "get_async_connection", too_slow)
         event = self.run(next_message())
-        assert (event["status"], event["error"]["type"]) == ("error", "MessagingError")
+        assert (event["status"], event["error"]["type"]) == ("error", "LookUpFailed")
         assert "TimeoutError" in event["error"]["args"][0]
 
+    @pytest.mark.usefixtures("short_backoff")
     def test_a_missing_connection(self, sandbox: RunningSandbox) -> None:
         event = self.run(next_message(conn_id="nowhere"))
         assert event["status"] == "error"

@@ -92,7 +92,7 @@ async def test_reading_goes_on_where_it_stood_still(conn_type: str, sandbox: Run
         assert await once(conn_type, passed) == [second]
 
 
-async def test_the_client_of_a_missing_connection(sandbox: RunningSandbox, connections: Any) -> None:
+async def test_the_client_of_a_missing_connection(sandbox: RunningSandbox, connections: Any, quick: Any) -> None:
     client = shared.join_without_reading("nowhere")
     try:
         with pytest.raises(MessagingError, match="nowhere"):
