@@ -80,7 +80,7 @@ def partial(pairs: Iterable[Pair], service: Service) -> frozenset[str]:
     :param pairs: The messages of an event.
     :param service: The service.
     """
-    left = (message.id for carried, message in pairs if "spooled" not in carried and _has_more(carried, message))
+    left = (message.id for carried, message in pairs if _must_stay_unread(carried, message))
     return frozenset() if service.keeps_read else frozenset(left)
 
 
@@ -112,8 +112,10 @@ def apart_from(messages: Iterable[Message], others: Iterable[Message]) -> list[M
     return [message for message in messages if (message.sender, message.received_at) not in places]
 
 
-def _has_more(carried: JsonDict, message: Message) -> bool:
-    return bool(message.attachments) or not is_whole(carried) or message.sender is None or message.received_at is None
+def _must_stay_unread(carried: JsonDict, message: Message) -> bool:
+    if message.sender is None or message.received_at is None:
+        return True
+    return "spooled" not in carried and (bool(message.attachments) or not is_whole(carried))
 
 
 def _concerns_one_message(error: Exception) -> bool:
